@@ -1,0 +1,96 @@
+"""Scores as text: values with their uncertainty, and which way is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genplug.registry import Catalog
+from genplug.specs import Better, EvaluatorSpec
+from genplug_cli.terminal import table
+
+
+def value_text(score: Mapping[str, Any] | None) -> str:
+    """Return `value ± spread` over seed blocks, `value [low, high]`, or the value alone."""
+    if score is None:
+        return ""
+    value, low, high, spread = (score.get(key) for key in ("value", "low", "high", "spread"))
+    if not _finite(value):
+        return "not finite"
+    if _finite(spread):
+        return f"{_number(value)} ± {_number(spread)}"
+    if _finite(low) and _finite(high) and low != high:
+        return f"{_number(value)} [{_number(low)}, {_number(high)}]"
+    return _number(value)
+
+
+def better_text(score: str, extractors: Sequence[str], catalog: Catalog) -> str:
+    """Return an arrow that says where better is, from the spec of the evaluator that has this score."""
+    directions = directions_of(catalog)
+    plain = {score, *(score.removesuffix(f"-{name}") for name in extractors)}
+    return next((arrow(directions[name]) for name in plain if name in directions), "")
+
+
+def arrow(better: Better) -> str:
+    """Return ↓, ↑ or → with the target."""
+    return {"lower": "↓", "higher": "↑"}.get(str(better), f"→ {better}")
+
+
+def directions_of(catalog: Catalog) -> dict[str, Better]:
+    """Return what is better, for every score of every evaluator."""
+    specs = [entry.spec for entry in catalog.entries["evaluator"].values()]
+    return {
+        name: way for spec in specs if isinstance(spec, EvaluatorSpec) for name, way in spec.scores.items()
+    }
+
+
+def run_table(metrics: Mapping[str, Any], extractors: Sequence[str], catalog: Catalog) -> str:
+    """Return the scores of a run: a row for each score, a column for each generator and the floor."""
+    columns = [name for name in metrics if name != "run"]
+    names = dict.fromkeys(name for column in columns for name in metrics[column])
+    rows = [
+        [name, better_text(name, extractors, catalog), *(value_text(metrics[c].get(name)) for c in columns)]
+        for name in names
+    ]
+    return table(rows, ["score", "", *columns]) + _legend(metrics, columns)
+
+
+def _legend(metrics: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """Say what the uncertainties are, where there are any."""
+    scores = [score for column in columns for score in metrics[column].values()]
+    notes = ["floor: held-out real data against real training data"] if "floor" in columns else []
+    if blocks := next((len(score["blocks"]) for score in scores if score.get("blocks")), 0):
+        notes.append(f"±: standard deviation over {blocks} seed blocks")
+    if any(score.get("interval") and "spread" not in score for score in scores):
+        notes.append("[low, high]: the evaluator's interval, named in metrics.json")
+    return "\n" + "\n".join(notes) if notes else ""
+
+
+def set_table(scores: Mapping[str, Mapping[str, Any]], extractors: Sequence[str], catalog: Catalog) -> str:
+    """Return the scores of one sample set."""
+    rows = [
+        [
+            name,
+            better_text(name, extractors, catalog),
+            value_text(score),
+            str(score["n_generated"]),
+            str(score["n_real"]),
+            score["extractor"] or _suffix(name, extractors),
+            score["interval"],
+        ]
+        for name, score in scores.items()
+    ]
+    return table(rows, ["score", "", "value", "generated", "real", "extractor", "interval"])
+
+
+def _suffix(name: str, extractors: Sequence[str]) -> str:
+    return next((extractor for extractor in extractors if name.endswith(f"-{extractor}")), "")
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"

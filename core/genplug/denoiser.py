@@ -1,0 +1,151 @@
+"""`DenoiserGenerator`: denoiser + sampler + codec, the composition that objectives take apart.
+
+Guidance replaces the denoiser, a faster solver the sampler, and neither needs to know the
+rest: `generator.replace(denoiser=Guided(generator.denoiser))`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genplug.checkpoints import load_strict
+from genplug.condition import Condition
+from genplug.protocols import Codec, Denoiser, NoiseSpec, Policy, Sampler
+from genplug.random import NoiseSource
+
+
+class PixelCodec:
+    """uint8 images <-> float32 x in [-1, 1], as EDM and EDM2 do it (truncating, not rounding)."""
+
+    def encode(self, samples: Tensor, noise: NoiseSource | None = None) -> Tensor:
+        """Return x = samples / 127.5 - 1."""
+        return samples.to(torch.float32) / 127.5 - 1
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Return x * 127.5 + 128, clipped to [0, 255] and truncated to uint8."""
+        return (x.to(torch.float32) * 127.5 + 128).clip(0, 255).to(torch.uint8)
+
+
+class IdentityCodec:
+    """Points are their own x."""
+
+    def encode(self, samples: Tensor, noise: NoiseSource | None = None) -> Tensor:
+        """Return the samples as float32."""
+        return samples.to(torch.float32)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Return x as it is."""
+        return x
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class labels by seed: which class belongs to which sample."""
+
+    num_classes: int
+
+    def __call__(self, seeds_N: Tensor, policy: Policy = "balanced") -> Condition:
+        """Return labels: seed modulo K (`balanced`), or uniform ones from the seed's stream."""
+        if policy == "balanced":
+            return Condition(labels_N=seeds_N % self.num_classes)
+        return Condition(labels_N=NoiseSource(seeds_N).integers(self.num_classes, (len(seeds_N),), "label"))
+
+
+@dataclass(frozen=True)
+class DenoiserGenerator:
+    """A generator made of a denoiser, a sampler and a codec.
+
+    The denoiser may be `trainable`: then `module`, `with_module`, `training_loss`, `after_step`
+    and `clone` reach it through this object.
+    """
+
+    denoiser: Denoiser
+    sampler: Sampler
+    codec: Codec
+    conditioning: Callable[[Tensor, Policy], Condition] | None = None
+    modality: str = "image"
+    size: int | None = None
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """The denoiser's capabilities."""
+        return self.denoiser.provides
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """Shape of one x."""
+        return self.denoiser.x_shape
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """The denoiser's noise levels."""
+        return self.denoiser.noise
+
+    def replace(self, **changes: Any) -> DenoiserGenerator:
+        """Return a copy with another denoiser, sampler, codec or conditioning."""
+        return dataclasses.replace(self, **changes)
+
+    def denoise(self, x: Tensor, sigma_N: Tensor, cond: Condition | None) -> Tensor:
+        """Return E[clean x | x] at one noise level per row."""
+        return self.denoiser.denoise(x, sigma_N, cond)
+
+    def encode(self, samples: Tensor, noise: NoiseSource | None = None) -> Tensor:
+        """Return samples as x."""
+        return self.codec.encode(samples, noise)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Return x as samples."""
+        return self.codec.decode(x)
+
+    @torch.no_grad()
+    def sample_x(self, seeds_N: Tensor, cond: Condition | None = None) -> Tensor:
+        """Return one x per seed by integrating the denoiser."""
+        noise = NoiseSource(seeds_N, self.denoiser.device)
+        sigmas = self.sampler.sigmas(self.noise).to(noise.seeds_N.device)
+        x_T = noise.normal((len(seeds_N), *self.x_shape), "start") * sigmas[0].to(torch.float32)
+        cond = cond.to(noise.seeds_N.device) if cond is not None else None
+        return self.sampler.sample(lambda x, sigma_N: self.denoise(x, sigma_N, cond), x_T, sigmas, noise)
+
+    def sample(self, seeds_N: Tensor, cond: Condition | None = None) -> Tensor:
+        """Return one sample per seed."""
+        return self.decode(self.sample_x(seeds_N, cond))
+
+    def conditions(self, seeds_N: Tensor, policy: Policy = "balanced") -> Condition | None:
+        """Return the conditions of seeds; None for an unconditional generator."""
+        return self.conditioning(seeds_N, policy) if self.conditioning else None
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the denoiser's weights; a guided denoiser has none of its own."""
+        module = getattr(self.denoiser, "module", None)
+        return module.state_dict() if module is not None else {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Load the denoiser's weights strictly."""
+        load_strict(self.module, state, "the generator")
+
+    @property
+    def module(self) -> nn.Module:
+        """The network, if the denoiser is trainable."""
+        return self.denoiser.module  # type: ignore[attr-defined, no-any-return]
+
+    def with_module(self, module: nn.Module) -> DenoiserGenerator:
+        """Return this generator around another module."""
+        return self.replace(denoiser=self.denoiser.with_module(module))  # type: ignore[attr-defined]
+
+    def training_loss(self, x: Tensor, cond: Condition | None, draws: NoiseSource) -> Tensor:
+        """Return the denoiser's pretraining loss per row."""
+        return self.denoiser.training_loss(x, cond, draws)  # type: ignore[attr-defined, no-any-return]
+
+    def after_step(self) -> None:
+        """Restore the denoiser's weight invariants."""
+        self.denoiser.after_step()  # type: ignore[attr-defined]
+
+    def clone(self) -> DenoiserGenerator:
+        """Return a copy with its own weights."""
+        return self.replace(denoiser=self.denoiser.clone())  # type: ignore[attr-defined]

@@ -1,0 +1,55 @@
+"""Errors a user meets: one line that says what was asked, what is missing and what would work.
+
+Anything that a user can cause raises `GenplugError` or a subclass. The command line prints
+it as one line on stderr and exits with code 2; a traceback always means a bug.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GenplugError(Exception):
+    """An expected failure whose text is shown to the user as it is."""
+
+
+class UnknownNameError(GenplugError):
+    """A component, preset or key that does not exist."""
+
+
+class ConfigError(GenplugError):
+    """A configuration value that is unknown, missing or out of bounds."""
+
+
+class CapabilityError(GenplugError):
+    """A component that cannot do what another one needs of it."""
+
+
+class DataError(GenplugError):
+    """Sample sets that are missing, empty, unreadable or do not fit."""
+
+
+class WeightsError(GenplugError):
+    """Weights that are missing, truncated or do not fit their network."""
+
+
+class RunDirectoryError(GenplugError):
+    """A run directory that is locked, holds another run or is not a run."""
+
+
+class NonFiniteError(GenplugError):
+    """A loss or a sample that became NaN or infinite."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the nearest known name, else an empty string."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Describe an unknown name: what was asked, the nearest match, what there is."""
+    names = sorted(known)
+    listing = ", ".join(names) if names else "none"
+    return UnknownNameError(f"no {kind} named {name!r}{nearest(name, names)} (installed: {listing})")

@@ -1,0 +1,104 @@
+"""`genplug.load`: a ready generator from a name, a preset or a run directory."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genplug.checkpoints import digest, load_weights
+from genplug.config import flatten, read_toml
+from genplug.errors import RunDirectoryError
+from genplug.protocols import Generator
+from genplug.resolve import Part, Resolved, resolve
+from genplug.runtime import Run, make_accelerator
+from genplug.settings import RuntimeSettings
+from genplug.weights import locate
+
+RUN_FILE = "run.toml"
+
+
+def load(reference: str, **options: Any) -> Generator:
+    """Load a generator.
+
+    `reference` is a component (`edm2`), a preset (`edm2.img512-xs`) or a result of a run
+    (`runs/x`, `runs/x:base`, `runs/x:improved`). Options are configuration values by dotted
+    key with `__` for dots: `load("edm2", sampler__steps=18)`.
+    """
+    sets = {key.replace("__", "."): value for key, value in options.items()}
+    return load_in(light_run(), reference, sets)
+
+
+def load_in(run: Run, reference: str, options: Mapping[str, Any] | None = None) -> Generator:
+    """Load a generator within a run (its device and its installed components)."""
+    directory, role = split_reference(reference)
+    if directory is not None:
+        return restore(run, directory, role, options or {})
+    sets = [(f"generator.{key}", value) for key, value in flatten(dict(options or {}))]
+    resolved = resolve(generator=reference, objectives=["none"], sets=sets, catalog_=run.catalog)
+    return build(run, resolved.generator)
+
+
+def split_reference(reference: str) -> tuple[Path | None, str]:
+    """Split `runs/x:improved` into directory and role; (None, "") if it is no run directory."""
+    whole, (path, _, role) = Path(reference), reference.rpartition(":")
+    if (whole / RUN_FILE).is_file():
+        return whole, "improved"
+    if path and (Path(path) / RUN_FILE).is_file():
+        return Path(path), role
+    return None, ""
+
+
+def build(run: Run, part: Part) -> Generator:
+    """Build a resolved generator and load its weights."""
+    generator: Generator = part.config.build(run)  # type: ignore[attr-defined]
+    path = locate(part.preset, part.weights)
+    if path is not None:
+        generator.load_state_dict(load_weights(path))
+    elif "trainable" in generator.provides and run.resolved is not None:
+        run.log.warn(f"generator {part.name!r} has no weights: it starts from random ones")
+    return generator
+
+
+def identity(part: Part, generator: Generator, package_version: str) -> dict[str, Any]:
+    """Return what a built generator's samples depend on."""
+    return {"generator": part.record(), "version": package_version, "weights": digest(generator.state_dict())}
+
+
+def replay(directory: Path) -> Resolved:
+    """Resolve the configuration that a run directory records."""
+    path = directory / RUN_FILE
+    if not path.is_file():
+        raise RunDirectoryError(f"{directory} is no run directory: it has no {RUN_FILE}")
+    return resolve(config=read_toml(path), config_name=str(path))
+
+
+def objective_directory(directory: Path, number: int, name: str) -> Path:
+    """Return where the result of the objective with this number (from 1) is saved."""
+    return directory / "generator" / f"{number}-{name}"
+
+
+def restore(run: Run, directory: Path, role: str, options: Mapping[str, Any]) -> Generator:
+    """Build the base of a run and fold `restore` over its objectives."""
+    if role not in ("base", "improved"):
+        raise RunDirectoryError(f"a run has 'base' and 'improved', not {role!r}")
+    sets = [(f"generator.{key}", value) for key, value in flatten(dict(options))]
+    path = directory / RUN_FILE
+    resolved = resolve(config=read_toml(path), config_name=str(path), sets=sets, catalog_=run.catalog)
+    generator = build(run, resolved.generator)
+    for number, part in enumerate(resolved.objectives if role == "improved" else (), 1):
+        saved = objective_directory(directory, number, part.name)
+        if not saved.is_dir():
+            raise RunDirectoryError(f"{directory} is not finished: it has no {saved.name}; run it again to continue")
+        generator = part.config.build(run).restore(generator, saved, run)  # type: ignore[attr-defined]
+    return generator
+
+
+@functools.cache
+def light_run() -> Run:
+    """Return a run that stores nothing, for loading and evaluating from Python."""
+    from genplug.settings import RunSettings
+
+    settings = RunSettings()
+    return Run(make_accelerator(settings, RuntimeSettings()), settings)

@@ -1,0 +1,54 @@
+"""How a run speaks: progress and messages for people, events for the run's own record.
+
+Core and plugins call `run.log`; what is shown, and where, is up to whoever made the run (the
+command line shows rich bars on stderr, Python users see nothing unless they pass a log).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """Moves a progress bar on."""
+
+    def __call__(self, n: int = 1, note: str = "") -> None:
+        """Add n finished units; `note` is a short text beside the bar, such as a loss."""
+
+
+class Log(Protocol):
+    """What a run can say."""
+
+    def info(self, text: str) -> None:
+        """Say something worth knowing, one line."""
+
+    def warn(self, text: str) -> None:
+        """Say something that the user should look at, one line."""
+
+    def progress(self, label: str, total: int, unit: str, done: int = 0) -> Advancing:
+        """Return a context manager that shows progress and yields an `Advance`."""
+
+
+class Advancing(Protocol):
+    """A progress bar's life time."""
+
+    def __enter__(self) -> Advance: ...
+
+    def __exit__(self, *error: object) -> bool | None: ...
+
+
+class Silent:
+    """A log that says nothing."""
+
+    def info(self, text: str) -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
+        """Say nothing."""
+
+    @contextmanager
+    def progress(self, label: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+        """Show nothing."""
+        yield lambda n=1, note="": None

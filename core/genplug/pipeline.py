@@ -1,0 +1,263 @@
+"""`genplug.run`: improve a generator, sample before and after with the same seeds, judge, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from genplug.config import flatten, read_toml
+from genplug.errors import RunDirectoryError
+from genplug.evaluation import held_out_floor, judge, over_blocks
+from genplug.loading import RUN_FILE, build, identity, objective_directory
+from genplug.log import Log, Silent
+from genplug.protocols import EvalInputs, Generator, Score
+from genplug.resolve import Part, Resolved, resolve
+from genplug.runtime import Run, make_accelerator
+from genplug.samplesets import Quantised, SampleSet
+from genplug.sampling import sample_stage
+from genplug.stages import write_json
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves: its directory and `metrics.json` as a dictionary."""
+
+    directory: Path
+    metrics: dict[str, Any]
+
+
+def run(
+    generator: str | None = None,
+    objectives: Sequence[str] | None = None,
+    *,
+    out: str | Path | None = None,
+    force: bool = False,
+    log: Log | None = None,
+    config: Mapping[str, Any] | None = None,
+    resolved: Resolved | None = None,
+    **options: Any,
+) -> Result:
+    """Run the whole pipeline; the same call with the same `out` continues where it stopped.
+
+    Options are configuration values by dotted key with `__` for dots: `run__seed=1`,
+    `objective__alpha=2.0`. `config` is the content of a `run.toml`.
+    """
+    if resolved is None:
+        sets = [(key.replace("__", "."), value) for key, value in options.items()]
+        resolved = resolve(generator=generator, objectives=objectives, config=config, sets=sets)
+    directory = Path(out) if out is not None else default_directory(resolved)
+    worker = Run(make_accelerator(resolved.run, resolved.runtime), resolved.run, directory, log or Silent(), resolved.catalog, resolved)
+    lock = claim(worker, directory, resolved, force)
+    try:
+        return Pipeline(worker, resolved).run()
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def default_directory(resolved: Resolved) -> Path:
+    """Return `runs/GENERATOR-OBJECTIVES`."""
+    names = [resolved.generator.name, *(part.name for part in resolved.objectives)]
+    return Path("runs") / "-".join(names)
+
+
+def claim(worker: Run, directory: Path, resolved: Resolved, force: bool) -> FileLock | None:
+    """Take a run directory: one writer, one configuration. Only the main process does."""
+    if not worker.is_main:
+        worker.accelerator.wait_for_everyone()
+        return None
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunDirectoryError(f"{directory} is in use by another process; wait for it or choose another --out") from None
+    if force:
+        for path in directory.iterdir():
+            if path.name != ".lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    recorded = directory / RUN_FILE
+    text = tomli_w.dumps(resolved.record())
+    if recorded.is_file() and recorded.read_text(encoding="utf-8") != text:
+        _refuse(directory, read_toml(recorded), resolved.record())
+    partial = recorded.with_name(f".{RUN_FILE}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(recorded)
+    worker.accelerator.wait_for_everyone()
+    return lock
+
+
+def _refuse(directory: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Say which keys differ from the run that the directory holds."""
+    before, after = (dict(flatten(json.loads(json.dumps(value)))) for value in (old, new))
+    changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+    if not changed:
+        return
+    key = changed[0]
+    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    raise RunDirectoryError(
+        f"{directory} holds another run: {key} was {before.get(key)!r}, now {after.get(key)!r}{more}; "
+        "choose another --out, or start again with --force"
+    )
+
+
+class Pipeline:
+    """The steps of one run, each a stage."""
+
+    def __init__(self, worker: Run, resolved: Resolved) -> None:
+        self.worker, self.resolved = worker, resolved
+        self.settings = resolved.run
+
+    def run(self) -> Result:
+        """Do everything that is not done yet."""
+        started = time.monotonic()
+        self.worker.event("start", version=metadata.version("genplug"))
+        base = build(self.worker, self.resolved.generator)
+        key = identity(self.resolved.generator, base, self.resolved.generator.entry.package.version)
+        models: dict[str, tuple[Generator, Mapping[str, Any]]] = {"base": (base, key)}
+        generator = base
+        for number, part in enumerate(self.resolved.objectives, 1):
+            key = {"from": key, "objective": part.record(), "version": part.entry.package.version}
+            generator = self.improve(number, part, generator, key)
+            last = number == len(self.resolved.objectives)
+            if last or self.settings.evaluate_each:
+                models["improved" if last else f"{number}-{part.name}"] = (generator, key)
+        samples = {name: self.sample(name, model, key) for name, (model, key) in models.items()}
+        scores = {name: self.score(name, blocks, *models[name], base) for name, blocks in samples.items()}
+        scores["floor"] = self.score_floor()
+        metrics = {**scores, "run": self.facts(models)}
+        self.worker.event("finish", seconds=round(time.monotonic() - started, 1))
+        if self.worker.is_main:
+            write_json(self.worker.directory / "metrics.json", metrics)  # type: ignore[operator]
+            from genplug.report import write_report
+
+            write_report(self.worker, metrics, {name: blocks[0] for name, blocks in samples.items()})
+        self.worker.accelerator.wait_for_everyone()
+        assert self.worker.directory is not None
+        return Result(self.worker.directory, metrics)
+
+    def improve(self, number: int, part: Part, generator: Generator, key: Mapping[str, Any]) -> Generator:
+        """Apply one objective, or restore its saved result."""
+        objective = part.config.build(self.worker)  # type: ignore[attr-defined]
+        assert self.worker.directory is not None
+        name = objective_directory(Path(), number, part.name).as_posix()
+        results: list[Generator] = []
+
+        def work(partial: Path) -> None:
+            scope = self.worker.within(f"stages/{number}-{part.name}", key)
+            results.append(objective.apply(generator, scope))
+            if self.worker.is_main:
+                objective.save(results[0], partial)
+
+        directory = self.worker.stage(name, key, work)
+        restored: Generator = objective.restore(generator, directory, self.worker)
+        return restored
+
+    def sample(self, name: str, generator: Generator, key: Mapping[str, Any]) -> list[SampleSet]:
+        """Sample every seed block; the same seeds for every generator of the run."""
+        n = self.settings.samples
+        return [
+            sample_stage(
+                self.worker,
+                f"samples/{name}/block-{block}",
+                generator,
+                self.worker.seeds("report", n, block),
+                key,
+                f"{name}, block {block + 1} of {self.settings.blocks}",
+            )
+            for block in range(self.settings.blocks)
+        ]
+
+    def score(
+        self, name: str, blocks: Sequence[SampleSet], generator: Generator, key: Mapping[str, Any], base: Generator
+    ) -> dict[str, Any]:
+        """Judge every block of one generator."""
+        found = []
+        for block, samples in enumerate(blocks):
+            inputs = EvalInputs(self.quantised(samples), self.held_out, self.train, None, generator, base)
+            found.append(self._block(f"{name}/block-{block}", inputs, self.seed_text(block), key))
+        return over_blocks(found)
+
+    def score_floor(self) -> dict[str, Any]:
+        """Judge real training images as if they were generated: what is left of a score at its best."""
+        evaluators = [part for part in self.resolved.evaluators if "generators" not in part.entry.spec.inputs]  # type: ignore[attr-defined]
+        found = []
+        for block in range(self.settings.blocks):
+            real = held_out_floor(self.train, self.settings.samples, block, self.settings.seed)
+            inputs = EvalInputs(real, self.held_out, self.train)
+            found.append(self._block(f"floor/block-{block}", inputs, self.seed_text(block), {}, evaluators))
+        return over_blocks(found)
+
+    def _block(
+        self,
+        name: str,
+        inputs: EvalInputs,
+        seeds: str,
+        key: Mapping[str, Any],
+        evaluators: Sequence[Part] | None = None,
+    ) -> dict[str, Score]:
+        """Judge one block, once: scores are kept as a stage."""
+        parts = self.resolved.evaluators if evaluators is None else evaluators
+        extractors = [part.name for part in self.resolved.extractors]
+        data = {"samples": inputs.samples.fingerprint, "held_out": self.held_out.fingerprint, "train": self.train.fingerprint}
+        judges = {part.name: {**part.record(), "version": part.entry.package.version} for part in parts}
+        fingerprints = [self.worker.extractor(extractor).fingerprint for extractor in extractors]
+
+        def work(partial: Path) -> None:
+            scores = judge(self.worker, parts, extractors, inputs)
+            if self.worker.is_main:
+                named = {n: dataclasses.asdict(dataclasses.replace(s, seeds=seeds)) for n, s in scores.items()}
+                write_json(partial / "scores.json", named)
+
+        whole_key = {"data": data, "evaluators": judges, "extractors": fingerprints, **key}
+        directory = self.worker.stage(f"stages/scores/{name}", whole_key, work)
+        stored = json.loads((directory / "scores.json").read_text(encoding="utf-8"))
+        return {n: Score(**values) for n, values in stored.items()}
+
+    def seed_text(self, block: int) -> str:
+        """Name the seeds of a block."""
+        seeds = self.worker.seeds("report", self.settings.samples, block)
+        return f"{int(seeds[0])}-{int(seeds[-1])}"
+
+    @property
+    def held_out(self) -> SampleSet:
+        """Real data that no training saw."""
+        return self.worker.dataset("held-out")
+
+    @property
+    def train(self) -> SampleSet:
+        """Real data that training saw."""
+        return self.worker.dataset("train")
+
+    def quantised(self, samples: SampleSet) -> SampleSet:
+        """Round generated images to the grey levels that real ones have, so that neither side is told by them."""
+        levels = getattr(self.worker.data, "levels", 256)
+        return Quantised(samples, levels) if self.settings.quantise and levels < 256 else samples
+
+    def facts(self, models: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what was run, with versions and seeds."""
+        levels = getattr(self.worker.data, "levels", 256)
+        packages = ("genplug", "torch", "accelerate", "numpy")
+        return {
+            "generator": self.resolved.generator.record(),
+            "objectives": [part.record() for part in self.resolved.objectives],
+            "dataset": self.resolved.dataset.record(),
+            "generators": list(models),
+            "seed": self.settings.seed,
+            "seeds": [self.seed_text(block) for block in range(self.settings.blocks)],
+            "classes": self.settings.classes,
+            "quantised_to_levels": levels if self.settings.quantise and levels < 256 else None,
+            "versions": {name: metadata.version(name) for name in packages} | {"python": platform.python_version()},
+            "plugins": sorted({str(entry.package) for entry in self.resolved.catalog}),
+        }

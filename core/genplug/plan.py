@@ -1,0 +1,89 @@
+"""`run --plan`: what would run, what it needs and what it costs, without running anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from genplug.config import Component, Kind, validate
+from genplug.resolve import Part, Resolved, provided
+from genplug.specs import ObjectiveSpec
+from genplug.weights import cached_path
+
+
+def plan(resolved: Resolved) -> dict[str, Any]:
+    """Return the plan of a run as plain data; imports no torch."""
+    return {
+        "generator": _generator(resolved.generator),
+        "objectives": [_objective(part) for part in resolved.objectives],
+        "dataset": resolved.dataset.record(),
+        "samples": _samples(resolved),
+        "extractors": [part.name for part in resolved.extractors],
+        "evaluators": [part.name for part in resolved.evaluators],
+    }
+
+
+def _generator(part: Part) -> dict[str, Any]:
+    preset = part.preset
+    return {
+        **part.record(),
+        "package": str(part.entry.package),
+        "provides": sorted(provided(part)),
+        "weights": weights_status(part),
+        "licence": preset.licence if preset else None,
+        "published": [f"{p.score} {p.value:g} ({p.source}{'; ' + p.settings if p.settings else ''})" for p in preset.published]
+        if preset
+        else [],
+    }
+
+
+def weights_status(part: Part) -> str:
+    """Say where the weights are, or what has to be fetched from where."""
+    preset = part.preset
+    if part.weights:
+        return f"{part.weights} ({'found' if Path(part.weights).is_file() else 'MISSING'})"
+    if preset is None or preset.address is None:
+        return "none: random weights"
+    if preset.address.startswith("package:"):
+        return f"shipped with {preset.address.removeprefix('package:').partition('/')[0]}"
+    cache = cached_path(preset)
+    return f"cached at {cache}" if cache.is_file() else f"to be fetched from {preset.address} to {cache}"
+
+
+def _objective(part: Part) -> dict[str, Any]:
+    spec = part.entry.spec
+    assert isinstance(spec, ObjectiveSpec)
+    cost = getattr(part.config, "cost", None)
+    return {
+        **part.record(),
+        "package": str(part.entry.package),
+        "stage": spec.stage,
+        "needs": list(spec.needs),
+        "cost": cost() if cost else {},
+    }
+
+
+def _samples(resolved: Resolved) -> dict[str, Any]:
+    settings = resolved.run
+    sets = 2 if resolved.objectives else 1
+    count = settings.samples * settings.blocks
+    evaluations = _evaluations(resolved)
+    return {
+        "per_generator": count,
+        "blocks": settings.blocks,
+        "evaluations_per_sample": evaluations,
+        "evaluations": None if evaluations is None else evaluations * count * sets,
+    }
+
+
+
+def _evaluations(resolved: Resolved) -> int | None:
+    """Return network evaluations per sample, as the base generator's sampler counts them."""
+    config = resolved.generator.config
+    for name, info in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Component) and Kind("sampler") in info.metadata:
+            sampler = validate(resolved.catalog.get("sampler", value.name).config_model(), value.options, name)
+            count = getattr(sampler, "evaluations", None)
+            return count() if count else None
+    return None

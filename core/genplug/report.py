@@ -1,0 +1,2 @@
+def write_report(run, metrics, samples):
+    return None

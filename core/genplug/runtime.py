@@ -1,0 +1,157 @@
+"""`Run`: what core hands to plugins while it works: device, data, seeds, stages, features, training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from genplug import features as feature_cache
+from genplug.config import Component, Config, validate
+from genplug.errors import DataError, RunDirectoryError
+from genplug.log import Log, Silent
+from genplug.protocols import Dataset, Extractor, Generator
+from genplug.random import Purpose, seed_range
+from genplug.registry import Catalog, catalog
+from genplug.samplesets import SampleSet
+from genplug.settings import RunSettings, RuntimeSettings
+from genplug.stages import run_stage
+
+if TYPE_CHECKING:
+    from genplug.config import TrainConfig
+    from genplug.fit import Fit, Rows, Step
+    from genplug.resolve import Resolved
+
+
+@dataclass
+class Run:
+    """One piece of work: a `genplug run`, or a lighter one made by `genplug.load` and `evaluate`.
+
+    `directory` is None where nothing is stored; stages then are not available. `scope` is the
+    folder inside it that stages of the current objective belong to, `key` what all of them
+    depend on.
+    """
+
+    accelerator: Accelerator
+    settings: RunSettings = field(default_factory=RunSettings)
+    directory: Path | None = None
+    log: Log = field(default_factory=Silent)
+    catalog: Catalog = field(default_factory=catalog)
+    resolved: Resolved | None = None
+    scope: str = ""
+    key: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self.accelerator.device
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.settings.seed
+
+    @property
+    def is_main(self) -> bool:
+        """True in the one process that writes and speaks."""
+        return bool(self.accelerator.is_main_process)
+
+    def seeds(self, purpose: Purpose, n: int, block: int = 0) -> Tensor:
+        """Return n seeds, int64 N, that no other purpose or block of any run shares."""
+        return seed_range(self.seed, purpose, n, block)
+
+    def within(self, scope: str, key: Mapping[str, Any]) -> Run:
+        """Return this run with its stages in a folder and dependent on `key`."""
+        joined = f"{self.scope}/{scope}" if self.scope else scope
+        return dataclasses.replace(self, scope=joined, key={"outer": self.key, **key})
+
+    def stage(self, name: str, key: Mapping[str, Any], work: Callable[[Path], None]) -> Path:
+        """Return the directory of a stage, doing the work only if it is not there (see `stages`)."""
+        if self.directory is None:
+            raise RunDirectoryError("this work needs a run directory; use genplug.run(...)")
+        full = f"{self.scope}/{name}" if self.scope else name
+        whole = {"outer": self.key, "seed": self.seed, **key}
+        return run_stage(self.directory, full, whole, work, self.is_main, self.accelerator.wait_for_everyone)
+
+    def fit(
+        self,
+        name: str,
+        generator: Any,
+        step: Step,
+        data: Mapping[str, Rows],
+        config: TrainConfig,
+        *,
+        key: Mapping[str, Any],
+        snapshots: Sequence[int] = (),
+        dropout: bool = False,
+    ) -> Fit:
+        """Train a generator: the one training loop, resumable (see `genplug.fit.fit`)."""
+        from genplug.fit import fit
+
+        return fit(self, name, generator, step, data, config, key=key, snapshots=snapshots, dropout=dropout)
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The run's data set."""
+        if self.resolved is None:
+            raise DataError("this work needs a data set; use genplug.run(...)")
+        return self.resolved.dataset.config.build(self)  # type: ignore[attr-defined, no-any-return]
+
+    def dataset(self, split: str) -> SampleSet:
+        """Return a split of the run's data set."""
+        return self.data.split(split)
+
+    def component(self, kind: str, reference: Component | str, **extra: Any) -> Any:
+        """Build a component named inside a configuration: sampler, distance, extractor."""
+        part = Component(name=reference) if isinstance(reference, str) else reference
+        model = self.catalog.get(kind, part.name).config_model()
+        return validate(model, part.options | extra, part.name).build(self)
+
+    def extractor(self, name: str) -> Extractor:
+        """Build a feature extractor, with the options of the run's configuration."""
+        if name not in self._extractors:
+            self._extractors[name] = self._configured("extractor", name).build(self)  # type: ignore[attr-defined]
+        return self._extractors[name]
+
+    def features(self, samples: SampleSet, extractor: str) -> Tensor:
+        """Return float32 features ND of a sample set, cached on disk by content."""
+        return feature_cache.features(self, samples, extractor)
+
+    def generator(self, reference: str) -> Generator:
+        """Load a second generator: a name, a preset or a run directory."""
+        from genplug.loading import load_in
+
+        return load_in(self, reference)
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Append a line to the run's `events.jsonl` (main process only)."""
+        if self.directory is not None and self.is_main:
+            record = {"time": round(time.time(), 3), "event": kind, "scope": self.scope, **values}
+            with (self.directory / "events.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, default=str) + "\n")
+
+    def _configured(self, kind: str, name: str) -> Config:
+        parts = {part.name: part for part in (self.resolved.extractors if self.resolved else ())}
+        if kind == "extractor" and name in parts:
+            return parts[name].config
+        return validate(self.catalog.get(kind, name).config_model(), {}, f"{kind}.{name}")  # type: ignore[no-any-return]
+
+    @cached_property
+    def _extractors(self) -> dict[str, Extractor]:
+        return {}
+
+
+def make_accelerator(settings: RunSettings, runtime: RuntimeSettings) -> Accelerator:
+    """Make the one `Accelerator`: the only place that knows about devices and processes."""
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    return Accelerator(cpu=runtime.device == "cpu" or None, mixed_precision=settings.precision)

@@ -1,0 +1,173 @@
+"""Specs: what a component is and can do, told without importing anything heavy.
+
+A spec names its configuration as a string, `"package.module:Model"`. That pydantic model has
+bounds and descriptions for every option and a `build()` that imports the implementation.
+Nothing here imports more than the standard library, so that listing stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+Modality = Literal["image", "points", "any"]
+Better = Literal["lower", "higher"] | float  # a number is a target: closer to it is better
+
+#: Every capability word, with what it promises. `genplug.protocols` has the methods.
+CAPABILITIES: Mapping[str, str] = MappingProxyType(
+    {
+        "denoiser": "denoise(x, sigma, cond) estimates the clean sample at every noise level",
+        "likelihood": "log_prob(x, cond) in nats",
+        "latent": "x is a latent code, not pixels",
+        "class-conditional": "labels in [0, num_classes)",
+        "feature-conditional": "float32 feature vectors",
+        "text-conditional": "prompts",
+        "unconditional": "a trained branch without condition",
+        "trainable": "a torch module with a training loss",
+        "batch-coupled": "a sample depends on the rest of its batch",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What all components say of themselves.
+
+    `config` is `"module:Model"`; `tiny` holds configuration values that make the component
+    small enough for the conformance kit (seconds on a CPU).
+    """
+
+    kind: ClassVar[str] = ""
+
+    name: str
+    summary: str
+    config: str
+    modality: Modality = "image"
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorSpec(Spec):
+    """A source of samples. `provides` is the most it can do; `config.provides()` is exact."""
+
+    kind: ClassVar[str] = "generator"
+
+    provides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSpec(Spec):
+    """A way to integrate a denoiser."""
+
+    kind: ClassVar[str] = "sampler"
+
+    modality: Modality = "any"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractorSpec(Spec):
+    """A map from samples to features. `outputs` names the features it returns, default first."""
+
+    kind: ClassVar[str] = "extractor"
+
+    outputs: tuple[str, ...] = ("features",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistanceSpec(Spec):
+    """A distance between feature rows."""
+
+    kind: ClassVar[str] = "distance"
+
+    modality: Modality = "any"
+    differentiable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSpec(Spec):
+    """A function from generator to generator.
+
+    `needs` lists capabilities, alternatives joined by `|`. `adds` and `removes` say how the
+    result's capabilities differ from the given generator's. `inputs` are of `dataset`,
+    `labels`, `extractor`, `generator`.
+    """
+
+    kind: ClassVar[str] = "objective"
+
+    stage: Literal["train", "guide", "postprocess"]
+    modality: Modality = "any"
+    needs: tuple[str, ...] = ()
+    adds: tuple[str, ...] = ()
+    removes: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatorSpec(Spec):
+    """A judge. `inputs` are of `samples`, `features`, `held_out`, `train`, `generators`, `images`.
+
+    An evaluator that takes `features` is called once for each extractor of the run, and its
+    scores are named `SCORE-EXTRACTOR`. `scores` says for each score what is better.
+    """
+
+    kind: ClassVar[str] = "evaluator"
+
+    modality: Modality = "any"
+    inputs: tuple[str, ...] = ("samples", "held_out")
+    scores: Mapping[str, Better] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec(Spec):
+    """A finite set of samples. The `train` split is what generators are trained on."""
+
+    kind: ClassVar[str] = "dataset"
+
+    splits: tuple[str, ...] = ("train", "held-out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A score that somebody published, with where and how it was obtained."""
+
+    score: str
+    value: float
+    source: str
+    settings: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A named configuration of a component, with weights if it has any.
+
+    `name` is `family.tag`; `family` is the component's name. `values` are configuration
+    values by their dotted keys. `unset` are keys whose value the source does not give: the
+    user must. `recipes` maps an objective's name to the preset that suits this generator.
+    """
+
+    name: str
+    kind: Literal["generator", "objective"] = "generator"
+    summary: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    recipes: Mapping[str, str] = field(default_factory=dict)
+    address: str | None = None
+    format: Literal["safetensors", "nvlabs-pickle", "torch"] = "safetensors"
+    sha256: str | None = None
+    licence: str | None = None
+    dataset: str | None = None
+    published: tuple[Published, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+
+    @property
+    def family(self) -> str:
+        """The component that this is a preset of."""
+        return self.name.partition(".")[0]
+
+
+def unmet(needs: tuple[str, ...], provides: frozenset[str]) -> tuple[str, ...]:
+    """Return the needs (alternatives joined by `|`) that none of the capabilities meets."""
+    return tuple(need for need in needs if not provides & set(need.split("|")))

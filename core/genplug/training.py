@@ -1,0 +1,88 @@
+"""What `train` objectives share: rows to train on, and saving a result as weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genplug.checkpoints import digest, load_weights, save_weights
+from genplug.condition import Condition
+from genplug.random import NoiseSource
+from genplug.runtime import Run
+from genplug.samplesets import SampleSet
+
+WEIGHTS = "weights.safetensors"
+
+
+class TrainedWeights:
+    """Base of objectives whose result is the same generator with other weights."""
+
+    def save(self, generator: Any, directory: Path) -> None:
+        """Write the weights."""
+        save_weights(generator.state_dict(), directory / WEIGHTS)
+
+    def restore(self, base: Any, directory: Path, run: Run) -> Any:
+        """Return a copy of `base` with the saved weights."""
+        result = base.clone()
+        result.load_state_dict(load_weights(directory / WEIGHTS))
+        return result
+
+
+class EncodedRows:
+    """A sample set as training rows: encoded on the fly, conditioned on its labels."""
+
+    def __init__(self, samples: SampleSet, encode: Callable[[Tensor, NoiseSource], Tensor], labelled: bool) -> None:
+        self.samples, self.encode = samples, encode
+        self.labels = samples.labels if labelled else None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def batch(self, rows: Tensor, draws: NoiseSource) -> tuple[Tensor, Condition | None]:
+        """Return x and labels of rows."""
+        x = self.encode(self.samples.read(rows.tolist()).to(draws.seeds_N.device), draws)
+        return x, None if self.labels is None else Condition(labels_N=self.labels[rows])
+
+
+class TensorRows:
+    """x in memory as training rows, such as a pool of generated samples."""
+
+    def __init__(self, x: Tensor, labels: Tensor | None = None) -> None:
+        self.x, self.labels = x, labels
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, rows: Tensor, draws: NoiseSource) -> tuple[Tensor, Condition | None]:
+        """Return x and labels of rows."""
+        return self.x[rows], None if self.labels is None else Condition(labels_N=self.labels[rows])
+
+
+def real_rows(run: Run, generator: Any) -> EncodedRows:
+    """Return the run's training data as rows for a generator."""
+    labelled = "class-conditional" in generator.provides
+    return EncodedRows(run.dataset("train"), generator.encode, labelled)
+
+
+def training_key(run: Run, generator: Any) -> dict[str, str]:
+    """Return what a training depends on beyond its options: data and starting weights."""
+    return {"data": run.dataset("train").fingerprint, "weights": digest(generator.state_dict())}
+
+
+def frozen(generator: Any) -> Any:
+    """Return a copy of a generator that is never trained."""
+    copy = generator.clone()
+    copy.module.eval().requires_grad_(False)
+    return copy
+
+
+def with_weights(generator: Any, weights: dict[str, Tensor]) -> Any:
+    """Return a copy of a generator with other weights."""
+    copy = frozen(generator)
+    with torch.no_grad():
+        copy.load_state_dict(weights)
+    return copy

@@ -1,0 +1,52 @@
+"""Plain training: the generator's own loss on the run's training data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from genplug.ema import reconstruct
+from genplug.fit import Batch, Fit, StepResult
+from genplug.runtime import Run
+from genplug.training import TrainedWeights, real_rows, training_key, with_weights
+from genplug_ddo.config import PretrainConfig
+
+
+class Pretrain(TrainedWeights):
+    """Train a generator and return its last, or a reconstructed, weight average."""
+
+    def __init__(self, config: PretrainConfig) -> None:
+        self.config = config
+
+    def apply(self, generator: Any, run: Run) -> Any:
+        """Return the trained generator."""
+        config = self.config
+        every = [round(config.train.steps * (i + 1) / config.snapshots) for i in range(config.snapshots)]
+        fit = run.fit(
+            "fit",
+            generator.clone(),
+            pretraining_step,
+            {"real": real_rows(run, generator)},
+            config.train,
+            key=training_key(run, generator),
+            snapshots=every,
+            dropout=True,
+        )
+        weights = self._posthoc(fit) if config.posthoc_std else fit.last.weights()
+        return with_weights(generator, weights)
+
+    def _posthoc(self, fit: Fit) -> dict[str, Any]:
+        """Reconstruct an average of another length from the stored ones (EDM2, section 3)."""
+        stored = [snapshot for snapshot in fit.snapshots if snapshot.average != "raw" and snapshot.average != "ema"]
+        batch = self.config.train.batch_size
+        offsets = [snapshot.step * batch for snapshot in stored]
+        stds = [float(snapshot.average) for snapshot in stored]
+        return reconstruct(
+            (snapshot.weights() for snapshot in stored), offsets, stds, fit.last.step * batch, self.config.posthoc_std
+        )
+
+
+def pretraining_step(model: Any, batch: Batch) -> StepResult:
+    """Return the generator's own loss on real rows, per dimension of x."""
+    x, cond = batch.rows["real"]
+    loss_N = model.training_loss(x, cond, batch.draws) / x[0].numel()
+    return StepResult(loss_N, {})

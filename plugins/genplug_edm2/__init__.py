@@ -1,0 +1,27 @@
+"""EDM2: magnitude-preserving diffusion U-Nets, pixel and latent (Karras et al. 2024, arXiv 2312.02696)."""
+
+from genplug import GeneratorSpec, hookimpl
+
+
+@hookimpl
+def register_generators():
+    return [
+        GeneratorSpec(
+            name="edm2",
+            summary="EDM2 diffusion U-Net, sizes xxs to xxl or free, pixel or latent",
+            config="genplug_edm2.config:Edm2Config",
+            provides=("denoiser", "trainable", "class-conditional", "unconditional", "latent"),
+            tiny={
+                "resolution": 8,
+                "channels": 1,
+                "num_classes": 4,
+                "model_channels": 16,
+                "channel_mult": [1, 2],
+                "num_blocks": 1,
+                "attn_resolutions": [4],
+                "channels_per_head": 16,
+                "logvar_channels": 16,
+                "sampler": {"name": "heun", "steps": 4},
+            },
+        )
+    ]

@@ -1,0 +1,28 @@
+"""Options of the data set `files`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from genplug.config import Config
+
+if TYPE_CHECKING:
+    from genplug.runtime import Run
+    from genplug_files.dataset import FilesDataset
+
+
+class FilesConfig(Config):
+    """Where the samples are and how many of them no training may see."""
+
+    path: str = Field(description="folder of images, .zip, .npz or .npy")
+    held_out_path: str = Field("", description="held-out samples, if they are apart")
+    held_out: float = Field(0.2, gt=0, lt=1, description="share held out of `path`, by a fixed permutation")
+    levels: int = Field(256, ge=2, le=256, description="grey levels of the images")
+
+    def build(self, run: Run) -> FilesDataset:
+        """Open the files."""
+        from genplug_files.dataset import FilesDataset
+
+        return FilesDataset(self, run.settings.skip_bad)
