@@ -17,10 +17,13 @@ from torch import Tensor
 
 from genplug import writers
 from genplug.checkpoints import digest
+from genplug.config import flatten
 from genplug.errors import DataError, RunDirectoryError
 from genplug.loading import RUN_FILE, load_in, split_reference
+from genplug.presets import registry
 from genplug.protocols import Generator
-from genplug.resolve import resolve
+from genplug.registry import catalog
+from genplug.resolve import Part, layer, resolve_generator
 from genplug.runtime import Run, make_accelerator
 from genplug.samplesets import SampleSet, read_all
 from genplug.sampling import draw as draw_batches
@@ -56,7 +59,7 @@ def draw(order: Order, quiet: bool) -> dict[str, Any]:
     try:
         seeds_N = torch.arange(order.first, order.first + order.count, dtype=torch.int64)
         draw_batches(run, generator, seeds_N, order.batch, order.classes, work, order.reference)
-        run.accelerator.wait_for_everyone()
+        _wait(run)
         if run.is_main:
             _export(open_samples(work, order.reference), order, seeds_N, work)
     finally:
@@ -70,19 +73,21 @@ def draw(order: Order, quiet: bool) -> dict[str, Any]:
 def _check(generator: Generator, order: Order) -> None:
     """Refuse before the work what would fail after it."""
     if generator.modality == "points" and order.out.suffix != ".npz":
-        raise DataError(
-            f"{order.reference} makes points; they can be written to .npz, not to {order.out}"
-        )
+        raise DataError(f"{order.reference} makes points; they can be written to .npz, not to {order.out}")
+
+
+def generator_part(order: Order) -> Part:
+    """Resolve the generator (for a run its base) with the options given; imports nothing heavy."""
+    installed = catalog()
+    layers = layer({}, [(f"generator.{key}", value) for key, value in flatten(order.values)])
+    return resolve_generator(order.reference, installed, registry(installed), layers)
 
 
 def _key(order: Order, generator: Generator) -> dict[str, Any]:
     """Return what the samples depend on: batches of two commands must not meet in one folder."""
     directory, role = split_reference(order.reference)
-    if directory is not None:
-        made_by: Any = [role, (directory / RUN_FILE).read_text(encoding="utf-8"), dict(order.values)]
-    else:
-        sets = [(f"generator.{key}", value) for key, value in order.values.items()]
-        made_by = resolve(generator=order.reference, objectives=["none"], sets=sets).generator.record()
+    recorded = (directory / RUN_FILE).read_text(encoding="utf-8") if directory is not None else ""
+    made_by = {"role": role, "run": recorded, "base": generator_part(order).record()}
     weights = digest(generator.state_dict())
     asked = [order.first, order.count, order.classes, order.batch]
     return {"generator": made_by, "weights": weights, "asked": asked}
@@ -91,16 +96,14 @@ def _key(order: Order, generator: Generator) -> dict[str, Any]:
 def _claim(run: Run, work: Path, key: Mapping[str, Any]) -> FileLock | None:
     """Take the folder of unfinished samples for this command alone."""
     if not run.is_main:
-        run.accelerator.wait_for_everyone()
+        _wait(run)
         return None
     work.mkdir(parents=True, exist_ok=True)
     lock = FileLock(work / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunDirectoryError(
-            f"{work} is in use by another process; name another -o"
-        ) from None
+        raise RunDirectoryError(f"{work} is in use by another process; name another -o") from None
     recorded = work / _KEY
     if recorded.is_file() and recorded.read_text(encoding="utf-8").strip() != json.dumps(digest_of(key)):
         lock.release()
@@ -109,7 +112,7 @@ def _claim(run: Run, work: Path, key: Mapping[str, Any]) -> FileLock | None:
             "remove it or name another -o"
         )
     write_json(recorded, digest_of(key))
-    run.accelerator.wait_for_everyone()
+    _wait(run)
     return lock
 
 
@@ -145,6 +148,10 @@ def _add_manifest(whole: Path, text: str) -> None:
     else:
         with zipfile.ZipFile(whole, "a") as archive:
             archive.writestr("manifest.json", text)
+
+
+def _wait(run: Run) -> None:
+    run.accelerator.wait_for_everyone()  # type: ignore[no-untyped-call]
 
 
 def _facts(order: Order, generator: Generator) -> dict[str, Any]:

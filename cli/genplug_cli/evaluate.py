@@ -26,9 +26,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other option, as run.batch_size=64."),
 ]
-SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave out unreadable images, and count them.")
-]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images, and count them.")]
 
 
 def evaluate(
@@ -137,9 +135,7 @@ def _evaluators(run: Run, inputs: EvalInputs) -> list[str]:
 
     fit = fitting(run.catalog, inputs)
     if not fit:
-        raise CapabilityError(
-            "no installed evaluator fits these samples"
-        )
+        raise CapabilityError("no installed evaluator fits these samples")
     return [name for name in _defaults(run, "evaluators") if name in fit] or fit
 
 

@@ -8,9 +8,7 @@ import typer
 
 from genplug_cli import options
 
-Name = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="Component or preset to describe.")
-]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Component or preset to describe.")]
 Kind = Annotated[
     str | None,
     typer.Option("--kind", metavar="KIND", help="Only generator, sampler, extractor, ..., or preset."),

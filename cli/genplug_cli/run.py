@@ -18,9 +18,7 @@ Generator = Annotated[
 ]
 Objectives = Annotated[
     list[str] | None,
-    typer.Option(
-        "--objective", "-o", metavar="NAME", help="Objective; repeat for a chain; or none."
-    ),
+    typer.Option("--objective", "-o", metavar="NAME", help="Objective; repeat for a chain; or none."),
 ]
 DatasetName = Annotated[
     str | None, typer.Option("--dataset", metavar="NAME|PATH", help="Data set, or a folder, .zip or .npz.")
@@ -29,15 +27,11 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Run directory (runs/GENERATOR-OBJECTIVES)."),
 ]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="TOML file like run.toml.")
-]
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file like run.toml.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other option, as run.seed=1.")
 ]
-PlanOnly = Annotated[
-    bool, typer.Option("--plan", help="Check everything and say what would run.")
-]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Check everything and say what would run.")]
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, metavar="N", help="Share the work over N processes.")
 ]

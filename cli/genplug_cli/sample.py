@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,22 +13,16 @@ _TOP = 2**60  # seeds above belong to other purposes (`genplug.random.seed_range
 Reference = Annotated[
     str, typer.Argument(metavar="G", help="Generator, preset, or result of a run (runs/x:improved).")
 ]
-Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="OUT", help="Folder, .npz or .zip.")
-]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder, .npz or .zip.")]
 Number = Annotated[int | None, typer.Option("-n", "--number", min=1, metavar="N", help="How many samples.")]
 Seeds = Annotated[
     str, typer.Option("--seeds", metavar="A[:B]", help="First seed, or first and one after the last.")
 ]
-Classes = Annotated[
-    str, typer.Option("--classes", metavar="balanced|random", help="How seeds get labels.")
-]
+Classes = Annotated[str, typer.Option("--classes", metavar="balanced|random", help="How seeds get labels.")]
 Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Samples per batch.")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Option, as generator.sampler.steps=32."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Option, as generator.sampler.steps=32."),
 ]
 
 
@@ -83,7 +77,7 @@ def seed_span(text: str, number: int | None) -> tuple[int, int]:
     return int(start), count
 
 
-def _generator_values(texts: list[str] | None) -> dict[str, object]:
+def _generator_values(texts: list[str] | None) -> dict[str, Any]:
     """Return `--set generator.KEY=VALUE` as nested options of the generator."""
     from genplug.config import nest
     from genplug.errors import ConfigError
@@ -95,11 +89,11 @@ def _generator_values(texts: list[str] | None) -> dict[str, object]:
     return dict(nest(dict(sets)).get("generator", {}))
 
 
-def _show(facts: dict[str, object], as_json: bool) -> None:
+def _show(facts: dict[str, Any], as_json: bool) -> None:
     from genplug_cli.terminal import say, say_json
 
     if as_json:
         say_json(facts)
     else:
-        first, last = facts["seeds"]  # type: ignore[misc]
+        first, last = facts["seeds"]
         say(f"{facts['out']}: {facts['n']} samples of {facts['generator']}, seeds {first} to {last}")

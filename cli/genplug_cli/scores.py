@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from genplug.registry import Catalog
 from genplug.specs import Better, EvaluatorSpec
@@ -88,7 +88,7 @@ def _suffix(name: str, extractors: Sequence[str]) -> str:
     return next((extractor for extractor in extractors if name.endswith(f"-{extractor}")), "")
 
 
-def _finite(value: Any) -> bool:
+def _finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 

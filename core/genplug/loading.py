@@ -11,7 +11,8 @@ from genplug.checkpoints import digest, load_weights
 from genplug.config import flatten, read_toml
 from genplug.errors import RunDirectoryError
 from genplug.protocols import Generator
-from genplug.resolve import Part, Resolved, resolve
+from genplug.presets import registry
+from genplug.resolve import Part, layer, resolve, resolve_generator
 from genplug.runtime import Run, make_accelerator
 from genplug.settings import RuntimeSettings
 from genplug.weights import locate
@@ -35,9 +36,8 @@ def load_in(run: Run, reference: str, options: Mapping[str, Any] | None = None) 
     directory, role = split_reference(reference)
     if directory is not None:
         return restore(run, directory, role, options or {})
-    sets = [(f"generator.{key}", value) for key, value in flatten(dict(options or {}))]
-    resolved = resolve(generator=reference, objectives=["none"], sets=sets, catalog_=run.catalog)
-    return build(run, resolved.generator)
+    layers = layer({}, [(f"generator.{key}", value) for key, value in flatten(dict(options or {}))])
+    return build(run, resolve_generator(reference, run.catalog, registry(run.catalog), layers))
 
 
 def split_reference(reference: str) -> tuple[Path | None, str]:
@@ -66,14 +66,6 @@ def identity(part: Part, generator: Generator, package_version: str) -> dict[str
     return {"generator": part.record(), "version": package_version, "weights": digest(generator.state_dict())}
 
 
-def replay(directory: Path) -> Resolved:
-    """Resolve the configuration that a run directory records."""
-    path = directory / RUN_FILE
-    if not path.is_file():
-        raise RunDirectoryError(f"{directory} is no run directory: it has no {RUN_FILE}")
-    return resolve(config=read_toml(path), config_name=str(path))
-
-
 def objective_directory(directory: Path, number: int, name: str) -> Path:
     """Return where the result of the objective with this number (from 1) is saved."""
     return directory / "generator" / f"{number}-{name}"
@@ -84,8 +76,9 @@ def restore(run: Run, directory: Path, role: str, options: Mapping[str, Any]) ->
     if role not in ("base", "improved"):
         raise RunDirectoryError(f"a run has 'base' and 'improved', not {role!r}")
     sets = [(f"generator.{key}", value) for key, value in flatten(dict(options))]
-    path = directory / RUN_FILE
-    resolved = resolve(config=read_toml(path), config_name=str(path), sets=sets, catalog_=run.catalog)
+    recorded = read_toml(directory / RUN_FILE)
+    recorded["run"] |= {"evaluators": [], "extractors": []}  # not needed, perhaps not installed here
+    resolved = resolve(config=recorded, config_name=str(directory / RUN_FILE), sets=sets, catalog_=run.catalog)
     generator = build(run, resolved.generator)
     for number, part in enumerate(resolved.objectives if role == "improved" else (), 1):
         saved = objective_directory(directory, number, part.name)

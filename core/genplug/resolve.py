@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genplug.config import Component, Config, GeneratorConfig, Kind, Needs, flatten, merge, nest, validate
+from genplug.config import (
+    Component,
+    Config,
+    GeneratorConfig,
+    Kind,
+    Needs,
+    flatten,
+    merge,
+    nest,
+    read_toml,
+    validate,
+)
 from genplug.errors import CapabilityError, ConfigError, nearest
 from genplug.presets import Registry, registry
 from genplug.registry import Catalog, Entry, catalog
@@ -307,7 +318,7 @@ def _check_references(part: Part, resolved: Resolved) -> None:
             reference = getattr(part.config, name)
             if not isinstance(mark, Needs) or not reference:
                 continue
-            other = resolve_generator(reference, resolved)
+            other = resolve_generator(reference, resolved.catalog, resolved.registry)
             has = provided(other)
             if missing := unmet(mark.capabilities, has):
                 raise CapabilityError(
@@ -321,13 +332,10 @@ def _check_references(part: Part, resolved: Resolved) -> None:
                 )
 
 
-def resolve_generator(reference: str, resolved: Resolved) -> Part:
-    """Resolve a second generator: a name, a preset, or the base of a run directory."""
-    directory = Path(reference.partition(":")[0])
-    if (directory / "run.toml").is_file():
-        from genplug.config import read_toml
-
-        values = read_toml(directory / "run.toml")["generator"]
-        return Resolver(resolved.catalog, resolved.registry, Layers({}, {})).one("generator", None, values=values)
-    empty = Layers({}, {})
-    return Resolver(resolved.catalog, resolved.registry, empty).one("generator", reference)
+def resolve_generator(reference: str, installed: Catalog, data: Registry, layers: Layers | None = None) -> Part:
+    """Resolve a generator alone: a name, a preset, or the base of a run directory."""
+    for directory in (Path(reference), Path(reference.rpartition(":")[0])):
+        if reference and (directory / "run.toml").is_file():
+            values = read_toml(directory / "run.toml")["generator"]
+            return Resolver(installed, data, layers or Layers({}, {})).one("generator", None, values=values)
+    return Resolver(installed, data, layers or Layers({}, {})).one("generator", reference)

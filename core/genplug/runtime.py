@@ -154,4 +154,5 @@ def make_accelerator(settings: RunSettings, runtime: RuntimeSettings) -> Acceler
     """Make the one `Accelerator`: the only place that knows about devices and processes."""
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
-    return Accelerator(cpu=runtime.device == "cpu" or None, mixed_precision=settings.precision)
+    cpu = runtime.device == "cpu" or not torch.accelerator.is_available()
+    return Accelerator(cpu=cpu, mixed_precision=settings.precision)

@@ -28,6 +28,6 @@ class RunSettings(Config):
 class RuntimeSettings(Config):
     """The `[runtime]` section: where it runs. Results do not depend on it beyond float tolerance."""
 
-    device: str = Field("auto", description="auto, cpu, or what torch calls the device")
-    processes: int = Field(1, ge=1, description="processes on this machine")
+    device: Literal["auto", "cpu"] = Field("auto", description="auto: an accelerator if there is one")
+    processes: int = Field(1, ge=1, description="processes on this machine (as --processes)")
     threads: int = Field(0, ge=0, description="CPU threads per process (0: torch's default)")

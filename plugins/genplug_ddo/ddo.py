@@ -14,7 +14,7 @@ from torch import Tensor
 
 from genplug.checkpoints import digest, load_weights, save_weights
 from genplug.condition import Condition
-from genplug.errors import ConfigError
+from genplug.errors import ConfigError, NonFiniteError
 from genplug.evaluation import judge
 from genplug.fit import Batch, Fit, Rows, Snapshot, StepResult
 from genplug.protocols import EvalInputs, NoiseSpec
@@ -172,7 +172,11 @@ class Judge:
         seeds_N = self.run.seeds("select", self.config.select_samples, block)
         key = {"weights": digest(generator.state_dict())}
         name = f"select/{label.replace('/', '-')}-{block}"
-        samples = sample_stage(self.run, name, generator, seeds_N, key, f"candidate {label}")
+        try:
+            samples = sample_stage(self.run, name, generator, seeds_N, key, f"candidate {label}")
+        except NonFiniteError as error:
+            self.run.log.warn(f"{error}; the candidate is out")
+            return -math.inf if self.better == "higher" else math.inf
         train = self.run.dataset("train")
         inputs = EvalInputs(self._quantised(samples), held_out=train, train=train)
         found = judge(self.run, [self.part], [self.config.select_extractor], inputs)
@@ -213,7 +217,9 @@ def _choices(fit: Fit) -> list[Snapshot]:
 
 
 def _record(candidate: Candidate, number: int) -> dict[str, Any]:
-    return {"round": number, "label": candidate.label, "score": candidate.score, "blocks": list(candidate.scores)}
+    finite = [score if math.isfinite(score) else None for score in candidate.scores]
+    score = candidate.score if None not in finite else None
+    return {"round": number, "label": candidate.label, "score": score, "blocks": finite}
 
 
 def read_selection(path: Path) -> list[dict[str, Any]]:
