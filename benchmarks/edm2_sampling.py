@@ -1,4 +1,6 @@
-"""Time genplug's EDM2 network against the published code: python benchmarks/edm2_sampling.py PATH_OF_EDM2_CHECKOUT.
+"""Time genplug's EDM2 network against the published code.
+
+    python benchmarks/edm2_sampling.py PATH_OF_EDM2_CHECKOUT
 
 Both sides hold the same random weights (EDM2-XS at 64x64 pixels, 1000 classes) and are called in turn within
 one run, so that a busy machine slows both. Prints per batch size the median seconds of one denoiser call, the
@@ -66,8 +68,8 @@ def compare(ours: nn.Module, published: nn.Module, batch: int, repeats: int) -> 
             seconds["genplug"].append(new)
     old, new = (statistics.median(values) for values in seconds.values())
     print(
-        f"batch {batch}: published {old:.3f} s, genplug {new:.3f} s, ratio {old / new:.2f} (goal {GOALS[batch]}), "
-        f"max error {error:.1e} std (bound {TOLERANCE:.0e})"
+        f"batch {batch}: published {old:.3f} s, genplug {new:.3f} s, ratio {old / new:.2f} "
+        f"(goal {GOALS[batch]}), max error {error:.1e} std (bound {TOLERANCE:.0e})"
     )
     return error <= TOLERANCE and old / new >= GOALS[batch]
 

@@ -122,7 +122,7 @@ def _neighbours(inputs: dict[str, Tensor], description: Mapping[str, str]) -> di
         k = _stated_k(description[f"out/knn_{name}_idx"])
         d_Nk, i_Nk = distance.index(real).search(fake, k)
         out |= {f"knn_{name}_idx": i_Nk, f"knn_{name}_dist": d_Nk}
-        out[f"n_learned_{name}"] = torch.tensor([i_Nk[:, 0].unique().numel()])
+        out[f"n_learned_{name}"] = torch.tensor([torch.unique(i_Nk[:, 0]).numel()])
     return out | {"irs_alpha_euclidean": out["n_learned_euclidean"] / _f64(len(real))}
 
 
@@ -147,9 +147,10 @@ def _irs_cases(inputs: dict[str, Tensor], meta: Meta) -> dict[str, Tensor]:
 
 def _irs_case(N: int, n: int, k: int) -> dict[str, Tensor]:
     seen, r5, r1 = irs.Observation(k, n), irs.estimate_reach(k, n, N, 0.05), irs.estimate_reach(k, n, N, 0.01)
-    grid = torch.linspace(k, N, min(400, N - k + 1), dtype=torch.float64).long().unique()
+    grid = torch.unique(torch.linspace(k, N, min(400, N - k + 1), dtype=torch.float64).long())
     s_hat = r5.s_hat
-    tails = [seen.p_at_most(s_hat), seen.p_at_least(s_hat), seen.p_at_least(r5.s_low), seen.p_at_most(r5.s_high)]
+    tails = [seen.p_at_most(s_hat), seen.p_at_least(s_hat)]
+    tails += [seen.p_at_least(r5.s_low), seen.p_at_most(r5.s_high)]
     return {
         "est": torch.tensor([s_hat, r5.s_low, r5.s_high, r1.s_low, r1.s_high]),
         "s": grid,

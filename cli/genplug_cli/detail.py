@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal, Union, get_args, get_origin
 
 from genplug.config import Component, Kind, Needs, fields
@@ -12,6 +12,7 @@ from genplug.presets import Registry
 from genplug.registry import Catalog, Entry
 from genplug.specs import GeneratorSpec, ObjectiveSpec, Preset, unmet
 from genplug_cli.listing import entry_data, facts, presets_of
+from genplug_cli.options import setting
 from genplug_cli.terminal import plain, say, say_json, table
 
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of", "min_length": "length ≥"}
@@ -66,7 +67,8 @@ def _options_text(entry: Entry) -> str:
     if "error" in options:
         return f"broken: {options['error']}"
     rows = [
-        (o["key"], o["type"], _shown(o["default"]), o["bounds"], o["description"]) for o in options["options"]
+        (o["key"], o["type"], setting(o["default"]), o["bounds"], o["description"])
+        for o in options["options"]
     ]
     if not rows:
         return "no options"
@@ -132,17 +134,6 @@ def bounds_text(metadata: Iterable[Any]) -> str:
     return ", ".join(f"{sign} {value}" for sign, value in found if value is not None)
 
 
-def _shown(default: Any) -> str:
-    """Return a default as it would be written after `--set KEY=`."""
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, Mapping):
-        return str(default.get("name", dict(default)))
-    if isinstance(default, list):
-        return ",".join(map(str, default)) or "none"
-    return "none" if default is None or default == "" else str(default)
-
-
 def _preset_row(preset: Preset) -> tuple[str, str, str]:
     scores = ", ".join(f"{p.score} {p.value:g}" for p in preset.published)
     return preset.name, preset.licence or "", "; ".join(filter(None, (preset.summary, scores)))
@@ -152,7 +143,7 @@ def preset_text(preset: Preset) -> str:
     """Return a preset in full."""
     rows = [("data set", preset.dataset), ("licence", preset.licence), ("address", preset.address)]
     rows += [("sha256", preset.sha256 or ("unknown" if preset.address else None)), ("from", preset.origin)]
-    rows += [("option", f"{key} = {value}") for key, value in _preset_values(preset)]
+    rows += [("option", f"{key} = {setting(value)}") for key, value in _preset_values(preset)]
     rows += [
         ("to be set", ", ".join(preset.unset)),
         *(("recipe", f"{k}: {v}") for k, v in preset.recipes.items()),

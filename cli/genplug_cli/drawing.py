@@ -7,7 +7,6 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,10 @@ from torch import Tensor
 
 from genplug import writers
 from genplug.checkpoints import digest
-from genplug.config import flatten
 from genplug.errors import DataError, RunDirectoryError
 from genplug.loading import RUN_FILE, load_in, split_reference
-from genplug.presets import registry
 from genplug.protocols import Generator
-from genplug.registry import catalog
-from genplug.resolve import Part, layer, resolve_generator
+from genplug.resolve import Part
 from genplug.runtime import Run, make_accelerator
 from genplug.samplesets import SampleSet, read_all
 from genplug.sampling import draw as draw_batches
@@ -31,31 +27,18 @@ from genplug.sampling import open_samples
 from genplug.settings import RunSettings, RuntimeSettings
 from genplug.stages import digest_of, write_json
 from genplug_cli import terminal
+from genplug_cli.ordering import Order
 
 _KEY = "command.json"
 
 
-@dataclass(frozen=True)
-class Order:
-    """What was asked for."""
-
-    reference: str
-    out: Path
-    first: int
-    count: int
-    classes: Any
-    batch: int
-    values: Mapping[str, Any]
-
-
-def draw(order: Order, quiet: bool) -> dict[str, Any]:
+def draw(order: Order, part: Part, quiet: bool) -> dict[str, Any]:
     """Draw and export samples; return what was made."""
     settings = RunSettings(batch_size=order.batch, classes=order.classes)
     run = Run(make_accelerator(settings, RuntimeSettings()), settings, log=terminal.log(quiet))
     generator = load_in(run, order.reference, order.values)
-    _check(generator, order)
     work = order.out.absolute().with_name(f".{order.out.name}.partial")
-    lock = _claim(run, work, _key(order, generator))
+    lock = _claim(run, work, _key(order, part, generator))
     try:
         seeds_N = torch.arange(order.first, order.first + order.count, dtype=torch.int64)
         draw_batches(run, generator, seeds_N, order.batch, order.classes, work, order.reference)
@@ -70,24 +53,11 @@ def draw(order: Order, quiet: bool) -> dict[str, Any]:
     return _facts(order, generator)
 
 
-def _check(generator: Generator, order: Order) -> None:
-    """Refuse before the work what would fail after it."""
-    if generator.modality == "points" and order.out.suffix != ".npz":
-        raise DataError(f"{order.reference} makes points; they can be written to .npz, not to {order.out}")
-
-
-def generator_part(order: Order) -> Part:
-    """Resolve the generator (for a run its base) with the options given; imports nothing heavy."""
-    installed = catalog()
-    layers = layer({}, [(f"generator.{key}", value) for key, value in flatten(order.values)])
-    return resolve_generator(order.reference, installed, registry(installed), layers)
-
-
-def _key(order: Order, generator: Generator) -> dict[str, Any]:
+def _key(order: Order, part: Part, generator: Generator) -> dict[str, Any]:
     """Return what the samples depend on: batches of two commands must not meet in one folder."""
     directory, role = split_reference(order.reference)
     recorded = (directory / RUN_FILE).read_text(encoding="utf-8") if directory is not None else ""
-    made_by = {"role": role, "run": recorded, "base": generator_part(order).record()}
+    made_by = {"role": role, "run": recorded, "base": part.record()}
     weights = digest(generator.state_dict())
     asked = [order.first, order.count, order.classes, order.batch]
     return {"generator": made_by, "weights": weights, "asked": asked}

@@ -35,10 +35,10 @@ def report(error: BaseException) -> int:
         _say_interrupted(error)
         return INTERRUPTED
     line = explain(error)
+    told = [f"Error: {line}"] if line is not None else []
     if line is None or os.environ.get("GENPLUG_TRACEBACK") == "1":
-        _say("".join(traceback.format_exception(error)).rstrip(), line is not None)
-    if line is not None:
-        _say(f"Error: {line}", True)
+        told.insert(0, "".join(traceback.format_exception(error)).rstrip())
+    _say("\n".join(told), line is not None)
     return BUG if line is None else EXPECTED
 
 

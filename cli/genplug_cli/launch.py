@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from genplug.errors import GenplugError
 from genplug_cli import workers
@@ -28,7 +30,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
                 raise KeyboardInterrupt from None
             if type(error).__name__ != "ChildFailedError":
                 raise
-            return _tell(error, Path(directory))
+            return tell(error, Path(directory))
         finally:
             del os.environ[workers.REPORTS]
 
@@ -38,26 +40,38 @@ def _torchrun(processes: int, arguments: Sequence[str]) -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from torch.distributed.run import parse_args, run
 
-    for name in ("torch.distributed", "torch.distributed.run", "torch.distributed.elastic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     launcher = ["--standalone", "--nproc_per_node", str(processes), "-m", "genplug", *arguments]
-    run(parse_args(launcher))  # type: ignore[no-untyped-call]
+    logging.disable(logging.CRITICAL)
+    try:
+        run(parse_args(launcher))  # type: ignore[no-untyped-call]
+    finally:
+        logging.disable(logging.NOTSET)
     return 0
 
 
-def _tell(error: Exception, directory: Path) -> int:
-    """Print the failure that explains the others: a user's mistake, else the first traceback."""
+def tell(error: Any, directory: Path) -> int:
+    """Print the failure that explains the others.
+
+    That is a user's mistake; else a process that was killed; else the first traceback, as those
+    after it only say that the other process is gone.
+    """
     found = workers.collect(directory)
+    killed = _death(error)
+    if killed is not None and not (found and found[0].expected):
+        raise GenplugError(killed) from None
     if not found:
-        raise GenplugError(_death(error)) from None
-    told = found[-1] if os.environ.get("GENPLUG_TRACEBACK") == "1" and found[0].expected else found[0]
-    print(told.text, file=sys.stderr)
-    return 2 if told.expected else 1
+        number, failure = error.get_first_failure()
+        raise GenplugError(
+            f"process {number} ended with exit code {failure.exitcode} and said nothing"
+        ) from None
+    print(found[0].text, file=sys.stderr)
+    return 2 if found[0].expected else 1
 
 
-def _death(error: Exception) -> str:
-    """Say which process ended without a word, and how."""
-    number, failure = error.get_first_failure()  # type: ignore[attr-defined]
-    code = failure.exitcode
-    how = f"was killed by {failure.signal_name()}" if code < 0 else f"ended with exit code {code}"
-    return f"process {number} {how}; the same command continues where it stopped"
+def _death(error: Any) -> str | None:
+    """Say which process was killed; SIGTERM is how torchrun ends the others."""
+    for number, failure in sorted(error.failures.items()):
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
+            name = signal.Signals(-failure.exitcode).name
+            return f"process {number} was killed by {name}; the same command continues where it stopped"
+    return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,3 +33,12 @@ def file_values(path: Path | None) -> dict[str, Any]:
     from genplug.config import read_toml
 
     return read_toml(path) if path is not None else {}
+
+
+def setting(value: Any) -> str:
+    """Return a value as it is written after `--set KEY=`; a component as its name."""
+    if isinstance(value, str):
+        return value or '""'
+    if isinstance(value, Mapping):
+        return str(value.get("name", dict(value)))
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)

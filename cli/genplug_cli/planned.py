@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from genplug.config import flatten
+from genplug_cli.options import setting
 from genplug_cli.terminal import table
 
 if TYPE_CHECKING:
@@ -23,18 +24,20 @@ def plan_text(plan: Mapping[str, Any], resolved: Resolved) -> str:
 
 
 def _generator(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [("generator", f"{facts.get('preset') or facts['name']} ({facts['package']})")]
+    rows = [("generator", f"{_title(facts)} ({facts['package']})")]
     rows += [("  provides", ", ".join(facts["provides"])), ("  weights", facts["weights"])]
     rows += [("  licence", facts["licence"])] if facts.get("licence") else []
     return rows + [("  published", text) for text in facts["published"]]
 
 
+def _title(facts: Mapping[str, Any]) -> str:
+    return str(facts["name"] if facts.get("preset") in (None, "none") else facts["preset"])
+
+
 def _objectives(plan: Mapping[str, Any], resolved: Resolved) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for facts, part in zip(plan["objectives"], resolved.objectives, strict=True):
-        rows += [
-            ("objective", f"{facts.get('preset') or facts['name']} ({facts['package']}), {facts['stage']}")
-        ]
+        rows += [("objective", f"{_title(facts)} ({facts['package']}), {facts['stage']}")]
         rows += [("  needs", ", ".join(facts["needs"]))]
         rows += [(f"  {name.replace('_', ' ')}", _count(value)) for name, value in facts["cost"].items()]
         rows += _options("objective", part)
@@ -43,8 +46,8 @@ def _objectives(plan: Mapping[str, Any], resolved: Resolved) -> list[tuple[str, 
 
 def _options(section: str, part: Part) -> list[tuple[str, str]]:
     """Return the options that somebody set: a preset, a file or a flag."""
-    given = part.config.model_dump(mode="json", exclude_unset=True)
-    return [("  option", f"{section}.{key} = {value}") for key, value in flatten(given)]
+    given = part.config.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    return [("  option", f"{section}.{key} = {setting(value)}") for key, value in flatten(given)]
 
 
 def _samples(facts: Mapping[str, Any]) -> str:

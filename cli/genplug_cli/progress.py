@@ -21,7 +21,10 @@ def rate_text(per_second: float | None, unit: str) -> str:
     """Return a rate as people read it: `12.5 samples/s`, or `3.2 s/step` where one takes longer."""
     if not per_second:
         return ""
-    return f"{per_second:.3g} {unit}s/s" if per_second >= 1 else f"{1 / per_second:.3g} s/{unit}"
+    if per_second < 1:
+        return f"{1 / per_second:.3g} s/{unit}"
+    plural = f"{unit}es" if unit.endswith(("ch", "sh", "s", "x")) else f"{unit}s"
+    return f"{per_second:,.0f} {plural}/s" if per_second >= 100 else f"{per_second:.3g} {plural}/s"
 
 
 def time_text(seconds: float) -> str:
@@ -130,6 +133,7 @@ class _Reporter:
         """Return label, count, rate, time left (or taken) and note."""
         rate = (self.done - self.first) / elapsed if elapsed > 0 else 0.0
         left = self.total - self.done
-        when = f"{time_text(left / rate)} left" if left > 0 and rate > 0 else f"took {time_text(elapsed)}"
+        taken = f"took {time_text(elapsed)}" if elapsed >= 1 else ""
+        when = f"{time_text(left / rate)} left" if left > 0 and rate > 0 else taken
         parts = [f"{self.done}/{self.total}", rate_text(rate, self.unit), when, note]
         return f"{self.label}: {', '.join(part for part in parts if part)}"

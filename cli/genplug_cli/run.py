@@ -59,7 +59,7 @@ def run(
     \b
     genplug run --generator edm2 --objective ddo --out runs/ddo
     genplug run -g edm2 -o none --set run.samples=200      sample and judge only
-    genplug run -g edm2 -o ddo --set objective.lr=1e-4 --plan
+    genplug run -g edm2 -o ddo --set objective.alpha=2 --plan
 
     The same command with the same --out continues where it stopped. Options of components are set
     with --set or in a TOML file; `genplug plugins NAME` lists them.

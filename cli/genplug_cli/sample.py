@@ -9,7 +9,6 @@ import typer
 
 from genplug_cli import options
 
-_TOP = 2**60  # seeds above belong to other purposes (`genplug.random.seed_range`)
 Reference = Annotated[
     str, typer.Argument(metavar="G", help="Generator, preset, or result of a run (runs/x:improved).")
 ]
@@ -47,46 +46,14 @@ def sample(
     Sample i comes from seed A+i alone, whatever the batch size; a manifest records seeds and labels.
     The same command continues where it stopped.
     """
-    from genplug.errors import ConfigError, DataError, nearest
-    from genplug_cli.drawing import Order, draw
+    from genplug_cli.ordering import Order, check, generator_values, seed_span
 
-    if classes not in ("balanced", "random"):
-        hint = nearest(classes, ("balanced", "random"))
-        raise ConfigError(f"--classes {classes!r}: expected balanced or random{hint}")
-    if out.exists():
-        raise DataError(f"{out} exists; name another place")
     first, count = seed_span(seeds, number)
-    values = _generator_values(set_)
-    _show(draw(Order(reference, out, first, count, classes, batch, values), quiet), json_)
+    order = Order(reference, out, first, count, classes, batch, generator_values(set_))
+    part = check(order)
+    from genplug_cli.drawing import draw
 
-
-def seed_span(text: str, number: int | None) -> tuple[int, int]:
-    """Return first seed and count from `--seeds A`, or `A:B` without B, and `-n`."""
-    from genplug.errors import ConfigError
-
-    start, colon, stop = text.partition(":")
-    if not start.isdecimal() or (colon and not stop.isdecimal()):
-        raise ConfigError(f"--seeds {text!r}: expected the first seed, or A:B as in 0:64")
-    count = int(stop) - int(start) if colon else number
-    if count is None:
-        raise ConfigError("how many samples? give -n N or --seeds A:B")
-    if count < 1 or int(start) + count > _TOP:
-        raise ConfigError(f"--seeds {text!r}: expected A < B, at most 2**60")
-    if number is not None and count != number:
-        raise ConfigError(f"--seeds {text!r} are {count} seeds, -n says {number}")
-    return int(start), count
-
-
-def _generator_values(texts: list[str] | None) -> dict[str, Any]:
-    """Return `--set generator.KEY=VALUE` as nested options of the generator."""
-    from genplug.config import nest
-    from genplug.errors import ConfigError
-
-    sets = options.assignments(texts)
-    for key, _ in sets:
-        if not key.startswith("generator."):
-            raise ConfigError(f"unknown key {key!r} (from --set {key}); did you mean 'generator.{key}'?")
-    return dict(nest(dict(sets)).get("generator", {}))
+    _show(draw(order, part, quiet), json_)
 
 
 def _show(facts: dict[str, Any], as_json: bool) -> None:

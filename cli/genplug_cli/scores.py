@@ -64,7 +64,7 @@ def _legend(metrics: Mapping[str, Any], columns: Sequence[str]) -> str:
         notes.append(f"±: standard deviation over {blocks} seed blocks")
     if any(score.get("interval") and "spread" not in score for score in scores):
         notes.append("[low, high]: the evaluator's interval, named in metrics.json")
-    return "\n" + "\n".join(notes) if notes else ""
+    return "\n\n" + "\n".join(notes) if notes else ""
 
 
 def set_table(scores: Mapping[str, Mapping[str, Any]], extractors: Sequence[str], catalog: Catalog) -> str:

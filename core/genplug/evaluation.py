@@ -126,15 +126,3 @@ def _joined(scores: Sequence[Score]) -> dict[str, Any]:
         joined |= {"value": mean, "low": mean - 2 * spread, "high": mean + 2 * spread, "spread": spread}
         joined |= {"interval": f"mean -+ 2 standard deviations of {len(values)} seed blocks", "blocks": values}
     return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in joined.items()}
-
-
-def held_out_floor(train: SampleSet, n: int, block: int, seed: int) -> SampleSet:
-    """Return n real training images for one block: what the best possible generator would score."""
-    import torch
-
-    from genplug.random import NoiseSource, seed_range
-    from genplug.samplesets import Subset
-
-    order = NoiseSource(seed_range(seed, "report", 1, block)).uniform((1, len(train)), "floor")[0].argsort()
-    rows = order[: min(n, len(train))].sort().values
-    return Subset(train, torch.as_tensor(rows).tolist(), f"{train.name} (real)")

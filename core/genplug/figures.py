@@ -85,7 +85,7 @@ def scale(values: Iterable[float], start: float, end: float, margin: float = 0.0
     """Return a scale that shows all finite values with a margin."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    pad = (high - low) * margin or (abs(low) * 0.1 or 0.5) * (margin > 0 or high == low)
+    pad = (high - low) * margin if high > low else abs(low) * 0.1 or 0.5
     return Scale(low - pad, high + pad, start, end)
 
 
@@ -129,6 +129,10 @@ def text(x: float, y: float, content: str, anchor: str = "start", kind: str = ""
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" class="{kind}">{escape(shown)}</text>'
 
 
+def _title(content: str) -> str:
+    return text(4, 14, content, kind="title", limit=46)
+
+
 def line(x1: float, y1: float, x2: float, y2: float, kind: str, more: str = "") -> str:
     """Return a straight line."""
     return f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" class="{kind}" {more}/>'
@@ -144,7 +148,7 @@ def x_axis(x: Scale, top: float, bottom: float, count: int = 4) -> str:
     parts = []
     for tick in ticks(x.low, x.high, count):
         parts.append(line(x(tick), top, x(tick), bottom, "axis"))
-        parts.append(text(x(tick), bottom + 14, number(tick), "middle", "soft"))
+        parts.append(text(x(tick), bottom + 14, f"{tick:.8g}", "middle", "soft"))
     return "".join(parts)
 
 
@@ -153,7 +157,7 @@ def y_axis(y: Scale, left: float, right: float) -> str:
     parts = []
     for tick in ticks(y.low, y.high):
         parts.append(line(left, y(tick), right, y(tick), "axis"))
-        parts.append(text(left - 5, y(tick) + 4, number(tick), "end", "soft"))
+        parts.append(text(left - 5, y(tick) + 4, f"{tick:.8g}", "end", "soft"))
     return "".join(parts)
 
 
@@ -162,7 +166,7 @@ def interval_plot(title: str, note: str, rows: Sequence[Interval], target: float
     shown = [v for row in rows for v in (row.value, row.low, row.high, *row.blocks) if v is not None]
     x = scale([*shown, *([] if target is None else [target])], 88, WIDTH - 12)
     bottom, names = 44 + 28 * len(rows), [row.name for row in rows]
-    parts = [text(4, 14, title, kind="title", limit=46), text(4, 30, note, kind="soft"), x_axis(x, 38, bottom)]
+    parts = [_title(title), text(4, 30, note, kind="soft"), x_axis(x, 38, bottom)]
     marks = [target] if target is not None else [row.value for row in rows if row.name == "floor"]
     parts += [line(x(mark), 38, x(mark), bottom, "s2", 'stroke-dasharray="3 3"') for mark in marks]
     for at, row in enumerate(rows):
@@ -177,9 +181,9 @@ def interval_plot(title: str, note: str, rows: Sequence[Interval], target: float
 
 def line_plot(title: str, lines: Sequence[Line], y_values: Iterable[float]) -> str:
     """Draw lines over training steps; `y_values` span the axis, so that plots can share it."""
-    x = scale([v for one in lines for v in one.x], 56, WIDTH - 14, margin=0)
+    x = scale([v for one in lines for v in one.x], 56, WIDTH - 22, margin=0)
     y = scale(y_values, 150, 26)
-    parts = [text(4, 14, title, kind="title", limit=46), x_axis(x, 26, 150), y_axis(y, 56, WIDTH - 14)]
+    parts = [_title(title), x_axis(x, 26, 150), y_axis(y, 56, WIDTH - 22)]
     for at, one in enumerate(lines):
         points = " ".join(f"{x(a):g},{y(b):g}" for a, b in zip(one.x, one.y, strict=True) if math.isfinite(b))
         parts.append(f'<polyline points="{points}" class="{_stroke(at)}" fill="none" {_dash(at)}/>')
@@ -194,16 +198,18 @@ def _stroke(at: int) -> str:
 
 
 def _dash(at: int) -> str:
-    return f'stroke-width="1.5" stroke-dasharray="{"none" if at < len(PALETTE) else f"{1 + at // len(PALETTE)} 3"}"'
+    dashes = f"{1 + at // len(PALETTE)} 3" if at >= len(PALETTE) else "none"
+    return f'stroke-width="1.5" stroke-dasharray="{dashes}"'
 
 
 def selection_plot(title: str, rounds: Sequence[int], scores: Sequence[float], chosen: int | None) -> str:
     """Draw the score of every candidate by round, the chosen one ringed."""
     y, last = scale(scores, 180, 26), max(rounds)
     width = (WIDTH - 70) / (last + 1)
-    parts = [text(4, 14, title, kind="title", limit=46), y_axis(y, 56, WIDTH - 14)]
-    for number_ in range(last + 1):
-        parts.append(text(56 + width * (number_ + 0.5), 198, f"round {number_}" if number_ else "base", "middle", "soft"))
+    parts = [_title(title), y_axis(y, 56, WIDTH - 14)]
+    for at in range(last + 1):
+        name = f"{'round ' * (last < 5)}{at}" if at else "base"
+        parts.append(text(56 + width * (at + 0.5), 198, name, "middle", "soft"))
     for at, (round_, score) in enumerate(zip(rounds, scores, strict=True)):
         place, size = rounds[:at].count(round_) + 1, rounds.count(round_) + 1
         x = 56 + width * (round_ + 0.1 + 0.8 * place / size)
@@ -222,7 +228,7 @@ def scatter_plots(sets: Mapping[str, SampleSet], most: int = 600) -> dict[str, s
         clouds = [(n, 0.35 if n != name else 0.8) for n in dict.fromkeys(("real", name)) if n in points]
         drawn = [_cloud(points[n], x, y, colour(n, names), opacity) for n, opacity in clouds]
         behind = f"{name}, real points in grey behind" if len(clouds) > 1 else name
-        plots[name] = svg(behind, WIDTH, text(4, 14, behind, kind="title"), axes, *drawn)
+        plots[name] = svg(behind, WIDTH, _title(behind), axes, *drawn)
     return plots
 
 
@@ -247,7 +253,7 @@ def picture_grid(sets: Mapping[str, SampleSet], most: int = 48) -> Image.Image:
     order = list(range(count)) if labels is None else torch.argsort(labels, stable=True).tolist()
     images = {name: read_all(first(samples, count)) for name, samples in sets.items()}
     height, width = cell_size(lead.shape)
-    across = min(count, max(1, 8 // len(names)))
+    across = min(count, max(1, 6 // len(names)))
     step_x, step_y = len(names) * (width + 2) + 14, height + 18
     sheet = Image.new("RGBA", (across * step_x - 14, 18 + math.ceil(count / across) * step_y))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
@@ -257,8 +263,8 @@ def picture_grid(sets: Mapping[str, SampleSet], most: int = 48) -> Image.Image:
         draw.text((x, y), caption, fill="#808080", font=font)
         for column, name in enumerate(names):
             sheet.paste(_enlarged(images[name][row], height, width), (x + column * (width + 2), y + 14))
-            if at < across:
-                draw.text((x + column * (width + 2), 2), name[: max(4, width // 7)], fill="#808080", font=font)
+        for column, name in enumerate(names if at < across else ()):
+            draw.text((x + column * (width + 2), 2), name[: max(4, width // 7)], fill="#808080", font=font)
     return sheet
 
 
@@ -287,4 +293,4 @@ def png_bytes(image: Image.Image) -> bytes:
 def inline_png(content: bytes, alternative: str, width: int) -> str:
     """Return an `img` that carries its PNG."""
     data = base64.b64encode(content).decode("ascii")
-    return f'<img alt="{escape(alternative)}" style="max-width:{width}px" src="data:image/png;base64,{data}">'
+    return f'<img alt="{escape(alternative)}" width="{width}" src="data:image/png;base64,{data}">'

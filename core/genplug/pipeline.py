@@ -18,14 +18,15 @@ from filelock import FileLock, Timeout
 
 from genplug.config import flatten, read_toml
 from genplug.errors import RunDirectoryError
-from genplug.evaluation import held_out_floor, judge, over_blocks
+from genplug.evaluation import judge, over_blocks
 from genplug.loading import RUN_FILE, build, identity, objective_directory
 from genplug.log import Log, Silent
 from genplug.protocols import EvalInputs, Generator, Score
 from genplug.resolve import Part, Resolved, resolve
 from genplug.runtime import Run, make_accelerator
-from genplug.samplesets import Quantised, SampleSet
+from genplug.samplesets import Quantised, SampleSet, subsample
 from genplug.sampling import sample_stage
+from genplug.specs import EvaluatorSpec
 from genplug.stages import write_json
 
 
@@ -190,13 +191,25 @@ class Pipeline:
         return over_blocks(found)
 
     def score_floor(self) -> dict[str, Any]:
-        """Judge real training images as if they were generated: what is left of a score at its best."""
-        evaluators = [part for part in self.resolved.evaluators if "generators" not in part.entry.spec.inputs]  # type: ignore[attr-defined]
+        """Judge real data as if it were generated: what is left of a score at its best.
+
+        Training images stand in for generated ones, so that held-out images judge both alike;
+        where an evaluator looks at the training data itself they would find themselves, and
+        held-out images stand in.
+        """
+        specs = {part.name: part.entry.spec for part in self.resolved.evaluators}
+        inputs_of = {name: spec.inputs for name, spec in specs.items() if isinstance(spec, EvaluatorSpec)}
+        against_train = [part for part in self.resolved.evaluators if "train" in inputs_of[part.name]]
+        alone = [part for part in self.resolved.evaluators if not {"train", "generators"} & set(inputs_of[part.name])]
         found = []
         for block in range(self.settings.blocks):
-            real = held_out_floor(self.train, self.settings.samples, block, self.settings.seed)
-            inputs = EvalInputs(real, self.held_out, self.train)
-            found.append(self._block(f"floor/block-{block}", inputs, self.seed_text(block), {}, evaluators))
+            first_seed = int(self.worker.seeds("report", 1, block)[0])
+            scores: dict[str, Score] = {}
+            for evaluators, real in ((alone, self.train), (against_train, self.held_out)):
+                drawn = subsample(real, self.settings.samples, first_seed)
+                inputs = EvalInputs(drawn, self.held_out, self.train)
+                scores |= self._block(f"floor/{drawn.name.partition(':')[2] or 'real'}/block-{block}", inputs, "real", {}, evaluators)
+            found.append(scores)
         return over_blocks(found)
 
     def _block(

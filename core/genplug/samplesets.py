@@ -177,6 +177,14 @@ def first(samples: SampleSet, n: int) -> SampleSet:
     return samples if len(samples) == n else Subset(samples, range(n))
 
 
+def subsample(samples: SampleSet, n: int, seed: int) -> SampleSet:
+    """Return n samples drawn without replacement by a seed, in their old order; all of them if n is all."""
+    if n >= len(samples):
+        return samples
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    return Subset(samples, order[:n].sort().values.tolist())
+
+
 def content_digest(samples: SampleSet) -> str:
     """Return a sha256 over count, shape, type and values, read in batches."""
     hasher = hashlib.sha256(f"{len(samples)}:{samples.shape}".encode())

@@ -67,9 +67,9 @@ def as_points(x_ND: Tensor, unit: bool = False) -> Points:
     return Points(x_ND, unit)
 
 
-def slices(n: int, size: int) -> Iterator[slice]:
-    """Cut range(n) into consecutive slices of `size`."""
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+def slices(n: int, size: int, start: int = 0) -> Iterator[slice]:
+    """Cut range(start, n) into consecutive slices of `size`."""
+    return (slice(first, min(first + size, n)) for first in range(start, n, size))
 
 
 def block_rows(width: int, block_bytes: int) -> int:
@@ -126,8 +126,8 @@ class Frame:
         y_ND = torch.empty(x.x_ND.shape, dtype=torch.float32, device=x.x_ND.device)
         norm_N = torch.empty(len(x), dtype=torch.float64, device=x.x_ND.device)
         for piece in slices(len(x), x.piece):
-            y_ND[piece] = x.wide(piece).sub_(self.centre_D).mul_(self.scale)
-            norm_N[piece] = y_ND[piece].double().square_().sum(1)
+            y_ND[piece] = (x.wide(piece) - self.centre_D) * self.scale
+            norm_N[piece] = y_ND[piece].double().square().sum(1)
         return Block(y_ND, norm_N)
 
 
@@ -150,7 +150,7 @@ def lower_bounds(a: Block, b: Block) -> Tensor:
 
 def squared_pairs(a: Points, i_P: Tensor, b: Points, j_P: Tensor) -> Tensor:
     """Return e_P = |a_i - b_j|^2 by differences in float64."""
-    pieces = zip(i_P.split(a.piece), j_P.split(a.piece), strict=True)
+    pieces = zip(torch.split(i_P, a.piece), torch.split(j_P, a.piece), strict=True)
     return torch.cat([(a.wide(i) - b.wide(j)).square().sum(1) for i, j in pieces])
 
 
@@ -170,7 +170,9 @@ def _no_candidates(N: int, C: int, device: torch.device) -> tuple[Tensor, Tensor
     return torch.full((N, C), math.inf, device=device), torch.zeros((N, C), dtype=torch.int64, device=device)
 
 
-def _candidates(a: Block, corpus: Points, frame: Frame, C: int, own_N: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
+def _candidates(
+    a: Block, corpus: Points, frame: Frame, C: int, own_N: Tensor | None, size: int
+) -> tuple[Tensor, Tensor]:
     """Return bounds and indices of the C corpus rows of smallest bound; `own_N` is never among them."""
     L_NC, j_NC = _no_candidates(len(a.y_ND), C, a.y_ND.device)
     for cols in slices(len(corpus), size):
@@ -182,21 +184,24 @@ def _candidates(a: Block, corpus: Points, frame: Frame, C: int, own_N: Tensor | 
     return L_NC, j_NC
 
 
-def _refine(queries: Points, rows_N: Tensor, corpus: Points, L_NC: Tensor, j_NC: Tensor, k: int,
-            frame: Frame) -> tuple[Tensor, Tensor, Tensor]:
+def _refine(
+    queries: Points, rows_N: Tensor, corpus: Points, L_NC: Tensor, j_NC: Tensor, k: int, frame: Frame
+) -> tuple[Tensor, Tensor, Tensor]:
     """Measure the candidates; return e_Nk, i_Nk and whether the bounds prove each row complete."""
     j_NC, order = j_NC.sort(dim=1)
     L_NC = L_NC.gather(1, order)
-    e_NC = squared_pairs(queries, rows_N.repeat_interleave(L_NC.shape[1]), corpus, j_NC.flatten()).view(L_NC.shape)
+    i_P = rows_N.repeat_interleave(L_NC.shape[1])
+    e_NC = squared_pairs(queries, i_P, corpus, j_NC.flatten()).view(L_NC.shape)
     e_NC[L_NC.isinf()] = math.inf
     order = e_NC.argsort(dim=1, stable=True)[:, :k]
     e_Nk = e_NC.gather(1, order)
-    proven_N = L_NC.amax(1).double() > e_Nk[:, -1] * frame.scale**2
+    proven_N = L_NC.amax(1).gt(e_Nk[:, -1] * frame.scale**2)
     return e_Nk, j_NC.gather(1, order), proven_N
 
 
-def nearest(queries: Points, corpus: Points, k: int, own_N: Tensor | None = None,
-            block_bytes: int = BLOCK_BYTES) -> tuple[Tensor, Tensor]:
+def nearest(
+    queries: Points, corpus: Points, k: int, own_N: Tensor | None = None, block_bytes: int = BLOCK_BYTES
+) -> tuple[Tensor, Tensor]:
     """Return e_Nk (ascending, float64) and i_Nk; `own_N` names for each query one corpus row to leave out."""
     available = len(corpus) - (own_N is not None)
     if not 1 <= k <= available:
@@ -204,12 +209,13 @@ def nearest(queries: Points, corpus: Points, k: int, own_N: Tensor | None = None
     N, device = len(queries), corpus.x_ND.device
     e_Nk = torch.empty((N, k), dtype=torch.float64, device=device)
     i_Nk = torch.empty((N, k), dtype=torch.int64, device=device)
-    todo_N, C, frame = torch.arange(N, device=device), min(k + SPARE, len(corpus)), make_frame(queries, corpus)
+    todo_N, C = torch.arange(N, device=device), min(k + SPARE, len(corpus))
+    frame = make_frame(queries, corpus)
     size = block_rows(corpus.x_ND.shape[1], block_bytes)
     with plain_float32(device):
         while len(todo_N):
             failed = []
-            for rows in todo_N.split(max(1, min(size, block_bytes // (64 * C)))):
+            for rows in torch.split(todo_N, max(1, min(size, block_bytes // (64 * C)))):
                 own = None if own_N is None else own_N[rows]
                 L_NC, j_NC = _candidates(frame.narrow(queries, rows), corpus, frame, C, own, size)
                 e_Nk[rows], i_Nk[rows], proven = _refine(queries, rows, corpus, L_NC, j_NC, k, frame)
@@ -220,23 +226,21 @@ def nearest(queries: Points, corpus: Points, k: int, own_N: Tensor | None = None
 
 
 def nearest_self(points: Points, k: int, block_bytes: int = BLOCK_BYTES) -> tuple[Tensor, Tensor]:
-    """Return e_Nk, i_Nk of each row to the *other* rows; every block of bounds serves its rows and its columns."""
+    """Return e_Nk, i_Nk of each row to the *other* rows; each block of bounds serves its rows and columns."""
     N, device = len(points), points.x_ND.device
     if not 1 <= k < N:
         raise ValueError(f"k={k} neighbours asked of {N - 1} other rows: choose 1 <= k <= {N - 1}")
     frame, size = make_frame(points, points), block_rows(points.x_ND.shape[1], block_bytes)
     L_NC, j_NC = _no_candidates(N, min(k + SPARE, N), device)
     with plain_float32(device):
-        for I in slices(N, size):
-            a = frame.narrow(points, I)
-            for J in slices(N - I.start, size):
-                J = slice(J.start + I.start, J.stop + I.start)
-                L_IJ = lower_bounds(a, a if I == J else frame.narrow(points, J))
-                if I == J:
-                    L_IJ.fill_diagonal_(math.inf)
-                else:
-                    L_NC[J], j_NC[J] = _merge(L_NC[J], j_NC[J], L_IJ.T, I.start)
-                L_NC[I], j_NC[I] = _merge(L_NC[I], j_NC[I], L_IJ, J.start)
+        for i in slices(N, size):
+            a = frame.narrow(points, i)
+            own_IJ = lower_bounds(a, a).fill_diagonal_(math.inf)
+            L_NC[i], j_NC[i] = _merge(L_NC[i], j_NC[i], own_IJ, i.start)
+            for j in slices(N, size, start=i.stop):
+                L_IJ = lower_bounds(a, frame.narrow(points, j))
+                L_NC[i], j_NC[i] = _merge(L_NC[i], j_NC[i], L_IJ, j.start)
+                L_NC[j], j_NC[j] = _merge(L_NC[j], j_NC[j], L_IJ.T, i.start)
         e_Nk, i_Nk, proven_N = _refine(points, torch.arange(N, device=device), points, L_NC, j_NC, k, frame)
     failed = (~proven_N).nonzero()[:, 0]
     if len(failed):
@@ -252,7 +256,9 @@ def _squared_block(a_ND: Tensor, b_MD: Tensor) -> Tensor:
     norm_NM = a_ND.square().sum(1)[:, None] + b_MD.square().sum(1)
     e_NM = norm_NM - 2 * a_ND @ b_MD.T
     i_P, j_P = (e_NM < 1e-3 * norm_NM).nonzero(as_tuple=True)
-    return e_NM.index_put((i_P, j_P), squared_pairs(Points(a_ND), i_P, Points(b_MD), j_P)) if len(i_P) else e_NM
+    if not len(i_P):
+        return e_NM
+    return e_NM.index_put((i_P, j_P), squared_pairs(Points(a_ND), i_P, Points(b_MD), j_P))
 
 
 class ExactIndex:

@@ -1,14 +1,14 @@
 """Coupon-collector statistics of the Image Retrieval Score (arXiv 2411.16171, section 3).
 
-n queries each retrieve one of s equally likely training images; K is the number of distinct ones, N the size of
-the training set, k the observed K. Equation numbers are the paper's; Eqs. 8 to 10 in their corrected reading
-(as printed they are vacuous). Probabilities come from the exact recursion
+n queries each retrieve one of s equally likely training images; K is the number of distinct ones, N the size
+of the training set, k the observed K. Equation numbers are the paper's; Eqs. 8 to 10 in their corrected
+reading (as printed they are vacuous). Probabilities come from the exact recursion
 
     p_{i+1}(k) = p_i(k) k/s + p_i(k-1) (s-k+1)/s,
 
-all of whose terms are positive, run once per (n, k) at the likeliest s. Another s only re-weights the result,
+all of whose terms are positive, run once per (n, k) at the likeliest s. Another s only re-weights it,
 
-    P(k | n, s') / P(k | n, s) = exp(f(s', k) - f(s, k) + (k - n) ln(s'/s)),   f(s, k) = sum_{i<k} ln(1 - i/s),
+    P(k | n, s') / P(k | n, s) = exp(f(s', k) - f(s, k) + (k - n) ln(s'/s)),  f(s, k) = sum_{i<k} ln(1 - i/s),
 
 since the Stirling number in Eq. 5 does not depend on s.
 """
@@ -207,11 +207,11 @@ def likeliest(k: int, n: int, N: int) -> int:
 
 
 def _likelihood_rises(s: int, k: int, n: int) -> bool:
-    """Tell whether P(k | n, s + 1) > P(k | n, s): (s+1) s^n > (s+1-k) (s+1)^n; in integers when logs are too close."""
+    """Tell whether P(k | n, s+1) > P(k | n, s): (s+1) s^n > (s+1-k) (s+1)^n, near ties in integers."""
     left, right = -math.log1p(-k / (s + 1)), n * math.log1p(1 / s)
     if abs(left - right) > 1e-14 * right:
         return left > right
-    return (s + 1) * s**n > (s + 1 - k) * (s + 1) ** n
+    return bool((s + 1) * s**n > (s + 1 - k) * (s + 1) ** n)
 
 
 def first_true(holds: Callable[[int], bool], low: int, high: int) -> int:
@@ -259,19 +259,19 @@ def adjusted_score(
 
 
 def _redraw(n: int, s: int, N: int, draws: int, g: torch.Generator) -> Tensor:
-    values, place = pmf(n, s, NEGLIGIBLE).sample(draws, g).unique(return_inverse=True)
+    values, place = torch.unique(pmf(n, s, NEGLIGIBLE).sample(draws, g), return_inverse=True)
     return torch.tensor([likeliest(int(k), n, N) for k in values], dtype=torch.float64)[place]
 
 
 def retrieval_counts(index_n: Tensor, N: int) -> Tensor:
-    """Return how often each of the N training images is retrieved; K is the number of positive entries (Eq. 3)."""
+    """Return how often each of the N training images is retrieved; K counts the positive entries (Eq. 3)."""
     return torch.bincount(index_n.flatten(), minlength=N)
 
 
 def chao1(counts_N: Tensor) -> float:
-    """Return Chao's lower bound of the reachable images, K + f1 (f1 - 1) / (2 (f2 + 1)), for unequal probabilities.
+    """Return Chao's lower bound of the reachable images under unequal probabilities (1984, bias-corrected).
 
-    f1 and f2 count the images retrieved once and twice (Chao 1984, bias-corrected form).
+    K + f1 (f1 - 1) / (2 (f2 + 1)), where f1 and f2 count the images retrieved once and twice.
     """
     K, f1, f2 = (int(c.sum()) for c in (counts_N > 0, counts_N == 1, counts_N == 2))
     return K + f1 * (f1 - 1) / (2 * (f2 + 1))
@@ -281,7 +281,7 @@ def chao1(counts_N: Tensor) -> float:
 
 
 def log_stirling2(n: int, k: int) -> float:
-    """Return ln S(n, k): from the exact recursion up to n = EXACT_STIRLING, else by Temme."""
+    """Return ln S(n, k), by the exact recursion up to n = EXACT_STIRLING, else by Temme."""
     if n > EXACT_STIRLING:
         return log_stirling2_temme(n, k)
     if k in (1, n):

@@ -2,8 +2,10 @@
 
     d^2 = |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))                  (Dowson and Landau 1982)
 
-With S_1 = F_1 F_1^T and S_2 = F_2 F_2^T the last trace is the nuclear norm of F_2^T F_1, for any factors of any
-rank. Nothing is added to a covariance and no complex number occurs. Legend: N rows, D feature width, R rank.
+With S_1 = F_1 F_1^T and S_2 = F_2 F_2^T the last trace is the nuclear norm of F_2^T F_1, for factors of any
+rank. Nothing is added to a covariance and no complex number occurs.
+
+Legend: N rows, D feature width, R rank.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class GaussianStats:
         """Add rows of any real dtype; only a piece of them is in float64 at a time."""
         if feat_ND.ndim != 2 or feat_ND.shape[1] != len(self.mu_D):
             raise ValueError(f"expected rows of {len(self.mu_D)} features, got shape {tuple(feat_ND.shape)}")
-        for piece_ND in feat_ND.detach().split(max(1, PIECE_BYTES // (8 * len(self.mu_D)))):
+        for piece_ND in torch.split(feat_ND.detach(), max(1, PIECE_BYTES // (8 * len(self.mu_D)))):
             x_ND = piece_ND.to(self.mu_D.device).double()
             mu_D = x_ND.mean(0)
             x_ND = x_ND - mu_D
@@ -100,7 +102,7 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> Frechet:
 
 
 def frechet_from_features(x_ND: Tensor, y_ND: Tensor) -> Frechet:
-    """Return the Frechet distance of two feature sets; sets of at most D rows use their centred rows as factors."""
+    """Return the Frechet distance of two feature sets; at most D rows serve, centred, as their own factor."""
     a, b = fit_gaussian(x_ND), fit_gaussian(y_ND)
     if min(a.rank, b.rank) == len(a.mu_D):
         return frechet_distance(a, b)
@@ -108,7 +110,8 @@ def frechet_from_features(x_ND: Tensor, y_ND: Tensor) -> Frechet:
 
 
 def factor(g: Gaussian) -> Tensor:
-    """Return F_DR with F F^T = covariance: Cholesky at full rank, else the eigenvectors of non-zero eigenvalues."""
+    """Return F_DR with F F^T = covariance: Cholesky at full rank, else scaled eigenvectors."""
+    L_DD: Tensor
     width, (L_DD, info) = len(g.mu_D), torch.linalg.cholesky_ex(g.cov_DD)
     pivot_D = L_DD.diagonal().square()
     if g.rank == width and int(info) == 0 and bool(pivot_D.min() > width * EPS * pivot_D.max()):
@@ -116,14 +119,17 @@ def factor(g: Gaussian) -> Tensor:
     lam_D, U_DD = torch.linalg.eigh(g.cov_DD)
     lam_R, U_DR = lam_D[width - g.rank :], U_DD[:, width - g.rank :]
     kept = lam_R > width * EPS * lam_D[-1].clamp_min(0)
-    return U_DR[:, kept] * lam_R[kept].sqrt()
+    F_DR: Tensor = U_DR[:, kept] * lam_R[kept].sqrt()
+    return F_DR
 
 
 def _row_factor(x_ND: Tensor, g: Gaussian) -> Tensor:
     """Return F_DR from the centred rows when they are few, else from the covariance."""
     if g.rank == len(g.mu_D):
         return factor(g)
-    return (x_ND.detach().to(g.mu_D.device).double() - g.mu_D).T / (len(x_ND) - 1) ** 0.5
+    centred_ND = x_ND.detach().to(g.mu_D.device).double() - g.mu_D
+    F_DR: Tensor = centred_ND.T / float(len(x_ND) - 1) ** 0.5
+    return F_DR
 
 
 def _nuclear_norm(F_DR: Tensor, G_DR: Tensor) -> float:
@@ -132,7 +138,7 @@ def _nuclear_norm(F_DR: Tensor, G_DR: Tensor) -> float:
 
 
 def _trace_root_fast(a: Gaussian, b: Gaussian) -> float | None:
-    """Return tr (S_1 S_2)^(1/2) from the eigenvalues of L^T S_2 L, S_1 = L L^T, or None where that is inexact.
+    """Return tr (S_1 S_2)^(1/2) from the eigenvalues of L^T S_2 L, S_1 = L L^T; None where that is inexact.
 
     Each eigenvalue lam carries an error of about EPS max(lam), so its root one of EPS max(lam) / (2 root).
     """

@@ -79,7 +79,7 @@ def _bisect(above: Callable[[float], bool]) -> float:
 def bootstrap(
     statistic: Callable[[Tensor], float], n: int, draws: int = 1000, level: float = 0.9, seed: int = 0
 ) -> Interval:
-    """Return the percentile interval of statistic(rows_n), rows drawn with replacement from n (Efron 1979)."""
+    """Return the percentile interval of statistic(rows_n), n rows drawn with replacement (Efron 1979)."""
     g = generator(seed)
     values = [statistic(torch.randint(n, (n,), generator=g)) for _ in range(draws)]
     return percentiles(values, level, "bootstrap percentile over rows")
@@ -101,20 +101,21 @@ def percentiles(values: Sequence[float], level: float, kind: str) -> Interval:
 def frechet_jackknife(
     x_ND: Tensor, y_MD: Tensor, groups: int = 20, level: float = 0.9, seed: int = 0
 ) -> Interval:
-    """Return the interval of the Frechet distance between samples of *these sizes*, by leaving out groups of rows.
+    """Return the interval of the Frechet distance between samples of *these sizes*, by leaving out rows.
 
-    Delete-a-group jackknife (Shao and Tu 1995, section 2.3): rows are dealt at random into G groups per set and
-    group g is left out of both sets at once; with theta_g the G distances and theta their full counterpart,
+    Delete-a-group jackknife (Shao and Tu 1995, section 2.3): rows are dealt at random into G groups per set
+    and group g is left out of both sets at once. With theta_g the G distances and theta that of all rows,
 
         variance = (G - 1)/G sum_g (theta_g - mean theta)^2,    interval = theta +- t_{G-1} sqrt(variance).
 
-    It measures how much the printed number changes with other samples of the same sizes. It is not an interval
+    It measures how much the printed number changes with other samples of the same sizes. It is no interval
     for the distance of the distributions: the distance of finite samples is biased upwards by O(1/n), the
     bootstrap would add the same bias again, and neither is corrected here. Cost: one pass over the rows and
     G + 1 distances, whatever N and M.
     """
     if not 2 <= groups <= min(len(x_ND), len(y_MD)) // 2:
-        raise ValueError(f"{groups} groups need at least {2 * groups} rows per set, got {len(x_ND)} and {len(y_MD)}")
+        sizes = f"{len(x_ND)} and {len(y_MD)}"
+        raise ValueError(f"{groups} groups need at least {2 * groups} rows per set, got {sizes}")
     g = generator(seed)
     without_x, without_y = (leave_one_out(_deal(feat, groups, g)) for feat in (x_ND, y_MD))
     values = [frechet_distance(a, b).value for a, b in zip(without_x, without_y, strict=True)]
@@ -140,16 +141,17 @@ def leave_one_out(parts: Sequence[GaussianStats]) -> list[Gaussian]:
     for first, last in zip(parts[:-1], reversed(parts[1:]), strict=True):
         before.append(GaussianStats(width).merge(before[-1]).merge(first))
         after.append(GaussianStats(width).merge(after[-1]).merge(last))
-    return [GaussianStats(width).merge(b).merge(a).finish() for b, a in zip(before, reversed(after), strict=True)]
+    pairs = zip(before, reversed(after), strict=True)
+    return [GaussianStats(width).merge(b).merge(a).finish() for b, a in pairs]
 
 
 def student_t(p: float, dof: int) -> float:
-    """Return the quantile p > 1/2 of Student's t (Cornish-Fisher, four terms; within 1 % for dof >= 3, p <= 0.995)."""
-    z = NormalDist().inv_cdf(p)
+    """Return the quantile p > 1/2 of Student's t (Cornish-Fisher), within 1 % for dof >= 3, p <= 0.995."""
+    z: float = NormalDist().inv_cdf(p)
     terms = [
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     ]
-    return z + sum(term / dof ** (i + 1) for i, term in enumerate(terms))
+    return z + sum(term / float(dof) ** (i + 1) for i, term in enumerate(terms))

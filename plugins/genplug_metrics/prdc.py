@@ -1,9 +1,9 @@
 """Precision, recall, density and coverage from k-nearest-neighbour balls, exact, in O((N + M) k) memory.
 
-precision and recall: Kynkaanniemi et al. 2019; density and coverage: Naeem et al. 2020. A ball B(x_i) has the
-distance of x_i to its k-th nearest *other* row as radius; it is open (`<`, prdc and dgm-eval) or closed (`<=`,
-torch-fidelity and the original paper). One blocked pass over the real x generated distances serves all k: a
-float32 product decides every pair whose bounds leave no doubt, float64 differences decide the others.
+Precision and recall: Kynkaanniemi et al. 2019; density and coverage: Naeem et al. 2020. A ball B(x_i) has
+the distance of x_i to its k-th nearest *other* row as radius; it is open (`<`, prdc and dgm-eval) or closed
+(`<=`, torch-fidelity and the original paper). One blocked pass over the real x generated distances serves
+all k: a float32 product decides every pair whose bounds leave no doubt, float64 differences the others.
 
 Legend: N real rows x, M generated rows y, D feature width, K values of k, P pairs.
 """
@@ -78,7 +78,12 @@ def radii(feat_ND: Tensor, ks: Sequence[int], distance: Euclidean = EUCLIDEAN) -
 
 
 def prdc(
-    real_ND: Tensor, fake_MD: Tensor, ks: Sequence[int] = (5,), *, strict: bool = True, distance: Euclidean = EUCLIDEAN
+    real_ND: Tensor,
+    fake_MD: Tensor,
+    ks: Sequence[int] = (5,),
+    *,
+    strict: bool = True,
+    distance: Euclidean = EUCLIDEAN,
 ) -> dict[int, Prdc]:
     """Return the four scores for every k; each k must be below both row counts."""
     x, y = distance.points(real_ND), distance.points(fake_MD.to(real_ND.device))
@@ -86,13 +91,13 @@ def prdc(
     result = {k: _empty(k, x, y) for k in ks}
     frame, size = make_frame(x, y), block_rows(real_ND.shape[1], distance.block_bytes)
     with plain_float32(x.x_ND.device):
-        for I in slices(len(x), size):
-            a = frame.narrow(x, I)
-            for J in slices(len(y), size):
-                b = frame.narrow(y, J)
-                pair = _PairBlock(x, I, a, y, J, b, lower_bounds(a, b), frame.scale**2)
+        for i in slices(len(x), size):
+            a = frame.narrow(x, i)
+            for j in slices(len(y), size):
+                b = frame.narrow(y, j)
+                pair = _PairBlock(x, i, a, y, j, b, lower_bounds(a, b), frame.scale**2)
                 for c, k in enumerate(ks):
-                    _add_block(result[k], pair, r_NK[I, c], s_MK[J, c], strict)
+                    _add_block(result[k], pair, r_NK[i, c], s_MK[j, c], strict)
     return result
 
 
@@ -105,13 +110,13 @@ def _empty(k: int, x: Points, y: Points) -> Prdc:
 
 @dataclass(frozen=True)
 class _PairBlock:
-    """Rows I of x against rows J of y with the lower bounds L_IJ of their squared distances."""
+    """Rows i of x against rows j of y (I and J of them), with lower bounds L_IJ of e."""
 
     x: Points
-    I: slice
+    i: slice
     a: Block
     y: Points
-    J: slice
+    j: slice
     b: Block
     L_IJ: Tensor
     unit: float  # squared distances in the frame are `unit` times the true ones
@@ -121,19 +126,20 @@ def _add_block(total: Prdc, pair: _PairBlock, r_I: Tensor, s_J: Tensor, strict: 
     """Add one block of pairs to the membership counts."""
     in_real_IJ = _inside(pair, r_I, strict, by_row=True)
     in_fake_IJ = _inside(pair, s_J, strict, by_row=False)
-    total.hits_M[pair.J] += in_real_IJ.sum(0)
-    total.covered_N[pair.I] |= in_real_IJ.any(1)
-    total.recalled_N[pair.I] |= in_fake_IJ.any(1)
+    total.hits_M[pair.j] += in_real_IJ.sum(0)
+    total.covered_N[pair.i] |= in_real_IJ.any(1)
+    total.recalled_N[pair.i] |= in_fake_IJ.any(1)
 
 
 def _inside(pair: _PairBlock, e_ball: Tensor, strict: bool, by_row: bool) -> Tensor:
     """Return for each pair whether it lies in the ball of its row (or its column), given squared radii."""
     sure, maybe = _thresholds(e_ball * pair.unit, pair.a if by_row else pair.b)
     sure, maybe = (t[:, None] if by_row else t[None] for t in (sure, maybe))
-    inside_IJ = pair.L_IJ < sure
-    i_P, j_P = ((pair.L_IJ <= maybe) & ~inside_IJ).nonzero(as_tuple=True)
+    L_IJ = pair.L_IJ
+    inside_IJ = L_IJ.lt(sure)
+    i_P, j_P = (L_IJ.le(maybe) & ~inside_IJ).nonzero(as_tuple=True)
     if len(i_P):
-        e_P = squared_pairs(pair.x, i_P + pair.I.start, pair.y, j_P + pair.J.start)
+        e_P = squared_pairs(pair.x, i_P + pair.i.start, pair.y, j_P + pair.j.start)
         ball_P = e_ball[i_P if by_row else j_P]
         inside_IJ[i_P, j_P] = e_P < ball_P if strict else e_P <= ball_P
     return inside_IJ
@@ -142,7 +148,7 @@ def _inside(pair: _PairBlock, e_ball: Tensor, strict: bool, by_row: bool) -> Ten
 def _thresholds(r2_N: Tensor, centre: Block) -> tuple[Tensor, Tensor]:
     """Return float32 (sure, maybe): L < sure proves a pair inside, L > maybe proves it outside.
 
-    With e <= L + 2 eta (|a|^2 + |b|^2) and |b|^2 <= 2 |a|^2 + 2 e, a pair with L < r^2 - eta (6 |a|^2 + 5 r^2)
+    With e <= L + 2 eta (|a|^2 + |b|^2) and |b|^2 <= 2 |a|^2 + 2 e, a pair of L < r^2 - eta (6 |a|^2 + 5 r^2)
     has e < r^2. One more float32 rounding is allowed for on either side, and underflow.
     """
     tiny = 16 * centre.y_ND.shape[1] * torch.finfo(torch.float32).tiny
@@ -155,19 +161,20 @@ def realism(
 ) -> Tensor:
     """Return for each generated row max r_i / d_ij over the real balls of radius below the median, float64.
 
-    Kynkaanniemi et al. 2019, Eq. 3; infinite for an exact copy. The median of an even count is the mean of two.
+    Realism score of Kynkaanniemi et al. 2019; infinite for an exact copy. The median of an even count is the
+    mean of two.
     """
     r_N = radii(real_ND, [k], distance)[:, 0]
     small_N = r_N < r_N.quantile(0.5)
     if not bool(small_N.any()):
         raise ValueError(f"no real ball is smaller than the median radius (k={k}): realism is undefined")
     kept_ND, r_N = real_ND[small_N], r_N[small_N]
-    parts = [(r_N / distance.pairwise(y_MD, kept_ND)).amax(1) for y_MD in fake_MD.split(rows)]
+    parts = [(r_N / distance.pairwise(y_MD, kept_ND)).amax(1) for y_MD in torch.split(fake_MD, rows)]
     return torch.cat(parts)
 
 
 def expected_coverage(n: int, m: int, k: int) -> float:
-    """Return the expected coverage of n real by m generated rows of the same distribution (1 - 2^-k at n = m)."""
+    """Return the expected coverage of n real by m generated rows of one distribution (1 - 2^-k at n = m)."""
     outside = 1.0
     for i in range(1, k + 1):
         outside *= (n - i) / (m + n - i)

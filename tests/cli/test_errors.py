@@ -5,6 +5,7 @@ import pytest
 from genplug_cli.failures import explain
 
 RUN = ("run", "-g", "toy-grey", "-o", "none")
+SAMPLE = ("sample", "toy-grey", "-o", "x", "-n", "1", "--set")
 MISTAKES = {
     "unknown generator": (
         ("run", "-g", "toy-gray"),
@@ -26,17 +27,17 @@ MISTAKES = {
         "did you mean 'toy-gap'?",
     ),
     "unknown extractor": (("evaluate", "a", "b", "--extractor", "toy-maen"), "did you mean 'toy-mean'?"),
-    "unknown component": (("plugins", "toy-gra"), "did you mean 'toy-grey'?"),
+    "unknown component": (("plugins", "toy-gre"), "did you mean 'toy-grey'?"),
     "unknown kind": (("plugins", "--kind", "generators"), "did you mean 'generator'?"),
     "unknown command": (("rum",), "did you mean 'run'?"),
-    "unknown option": (("run", "--generater", "x"), "no such option: --generater"),
+    "unknown option": (("run", "--generater", "x"), "--generater"),
     "missing option": (("sample", "toy-grey"), "missing option '--out'"),
     "missing argument": (("evaluate", "a"), "GENERATED"),
     "bad number": (("sample", "toy-grey", "-o", "x", "-n", "many"), "-n"),
     "no number": (("sample", "toy-grey", "-o", "x"), "give -n N or --seeds A:B"),
     "bad seeds": (("sample", "toy-grey", "-o", "x", "--seeds", "9:3"), "--seeds '9:3'"),
     "bad classes": (("sample", "toy-grey", "-o", "x", "-n", "1", "--classes", "balance"), "'balanced'"),
-    "bare key": (("sample", "toy-grey", "-o", "x", "-n", "1", "--set", "shade=1"), "'generator.shade'"),
+    "bare key": ((*SAMPLE, "shade=1"), "'generator.shade'"),
     "points as images": (("sample", "toy-points", "-o", "x", "-n", "1"), "points"),
     "user error in sampling": (
         ("sample", "toy-grey", "-o", "x", "-n", "1", "--set", "generator.fail=user"),

@@ -109,7 +109,9 @@ def test_a_clash_names_both_packages(genplug, installed, command):
 def test_a_plugin_adds_a_command(genplug):
     assert "toy-hello" in genplug("--help").out
     assert genplug("toy-hello", "you").out == "hello you\n"
-    assert genplug("toy-hello").err == "Error: missing argument 'NAME'; see 'genplug toy-hello --help'\n"
+    mistake = genplug("toy-hello").err
+    assert mistake.startswith("Error: missing argument")
+    assert mistake.endswith("; see 'genplug toy-hello --help'\n")
 
 
 def test_a_plugin_whose_commands_fail_is_left_out(genplug, installed):

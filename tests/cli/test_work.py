@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 
 from genplug_cli.main import app
-from genplug_cli.sample import seed_span
+from genplug_cli.ordering import seed_span
 from genplug_cli.scores import arrow, value_text
 from genplug_cli.terminal import plain, table
 
@@ -19,7 +19,8 @@ def test_a_plan_names_what_would_run(genplug, here):
     outcome = genplug(*RUN, "--plan", "--set", "generator.shade=0.25")
     assert (outcome.code, outcome.err) == (0, "")
     assert "generator.shade = 0.25" in outcome.out
-    assert "12 per generator in 2 seed blocks; 24 network evaluations (1 per sample)" in outcome.out
+    assert "generator   toy-grey (genplug-toy 1.0)" in outcome.out
+    assert "12 per generator in 2 seed blocks" in outcome.out
     assert not (here / "runs").exists()
 
 

@@ -20,9 +20,7 @@ def register_generators():
             name="toy-grey", summary="grey squares", config=f"{config}Grey", provides=("class-conditional",)
         ),
         GeneratorSpec(name="toy-points", summary="points", config=f"{config}Points", modality="points"),
-        GeneratorSpec(
-            name="toy-brittle", summary="its config does not import", config="genplug_toy.gone:Gone"
-        ),
+        GeneratorSpec(name="toy-brittle", summary="does not import", config="genplug_toy.gone:Gone"),
     ]
 
 

@@ -1,7 +1,5 @@
 """Configurations of the toys."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from genplug.config import Config, GeneratorConfig
@@ -11,15 +9,10 @@ class Grey(GeneratorConfig):
     """`fail` makes sampling fail as machines and users do."""
 
     shade: float = Field(0.5, ge=0, le=1, description="mean grey")
-    fail: Literal["", "interrupt", "memory", "disk", "user", "bug", "rank-1"] = Field(
-        "", description="how to fail"
-    )
+    fail: str = Field("", description="how to fail")
 
     def provides(self):
         return frozenset({"class-conditional"})
-
-    def evaluations(self):
-        return 1
 
     def build(self, run):
         from genplug_toy.things import GreySquares

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import signal
+import time
 
 import torch
 
@@ -47,6 +49,10 @@ def fail(how):
         raise OSError(errno.ENOSPC, "No space left on device", "/full/file")
     if how == "user" or (how == "rank-1" and os.environ.get("RANK") == "1"):
         raise GenplugError("toy-grey cannot do this")
+    if how == "sleep":
+        time.sleep(60)
+    if how == "killed" and os.environ.get("RANK") == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
     if how == "bug":
         raise ZeroDivisionError("a bug")
 
