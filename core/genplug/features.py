@@ -34,7 +34,7 @@ def features(run: Run, samples: SampleSet, extractor_name: str) -> Tensor:
     feat_ND = extract(run, samples, extractor_name)
     if run.is_main:
         _write(run, path, feat_ND)
-    run.accelerator.wait_for_everyone()
+    run.wait()
     return feat_ND
 
 

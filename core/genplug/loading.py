@@ -56,7 +56,7 @@ def build(run: Run, part: Part) -> Generator:
     path = locate(part.preset, part.weights)
     if path is not None:
         generator.load_state_dict(load_weights(path))
-    elif "trainable" in generator.provides and run.resolved is not None:
+    elif "trainable" in generator.provides:
         run.log.warn(f"generator {part.name!r} has no weights: it starts from random ones")
     return generator
 

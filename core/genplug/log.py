@@ -7,7 +7,7 @@ command line shows rich bars on stderr, Python users see nothing unless they pas
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -27,16 +27,8 @@ class Log(Protocol):
     def warn(self, text: str) -> None:
         """Say something that the user should look at, one line."""
 
-    def progress(self, label: str, total: int, unit: str, done: int = 0) -> Advancing:
+    def progress(self, label: str, total: int, unit: str, done: int = 0) -> AbstractContextManager[Advance]:
         """Return a context manager that shows progress and yields an `Advance`."""
-
-
-class Advancing(Protocol):
-    """A progress bar's life time."""
-
-    def __enter__(self) -> Advance: ...
-
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 class Silent:

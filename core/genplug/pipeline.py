@@ -22,7 +22,7 @@ from genplug.evaluation import judge, over_blocks
 from genplug.loading import RUN_FILE, build, identity, objective_directory
 from genplug.log import Log, Silent
 from genplug.protocols import EvalInputs, Generator, Score
-from genplug.resolve import Part, Resolved, resolve
+from genplug.resolve import Part, Resolved, default_directory, resolve
 from genplug.runtime import Run, make_accelerator
 from genplug.samplesets import Quantised, SampleSet, subsample
 from genplug.sampling import sample_stage
@@ -67,16 +67,10 @@ def run(
             lock.release()
 
 
-def default_directory(resolved: Resolved) -> Path:
-    """Return `runs/GENERATOR-OBJECTIVES`."""
-    names = [resolved.generator.name, *(part.name for part in resolved.objectives)]
-    return Path("runs") / "-".join(names)
-
-
 def claim(worker: Run, directory: Path, resolved: Resolved, force: bool) -> FileLock | None:
     """Take a run directory: one writer, one configuration. Only the main process does."""
     if not worker.is_main:
-        worker.accelerator.wait_for_everyone()
+        worker.wait()
         return None
     directory.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory / ".lock")
@@ -95,7 +89,7 @@ def claim(worker: Run, directory: Path, resolved: Resolved, force: bool) -> File
     partial = recorded.with_name(f".{RUN_FILE}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(recorded)
-    worker.accelerator.wait_for_everyone()
+    worker.wait()
     return lock
 
 
@@ -144,7 +138,7 @@ class Pipeline:
             from genplug.report import write_report
 
             write_report(self.worker, metrics, {name: blocks[0] for name, blocks in samples.items()})
-        self.worker.accelerator.wait_for_everyone()
+        self.worker.wait()
         assert self.worker.directory is not None
         return Result(self.worker.directory, metrics)
 

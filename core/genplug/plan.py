@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genplug.config import Component, Kind, validate
-from genplug.resolve import Part, Resolved, provided
+from genplug.resolve import Part, Resolved, default_directory, provided
 from genplug.specs import ObjectiveSpec
 from genplug.weights import cached_path
 
@@ -14,6 +14,7 @@ from genplug.weights import cached_path
 def plan(resolved: Resolved) -> dict[str, Any]:
     """Return the plan of a run as plain data; imports no torch."""
     return {
+        "out": str(default_directory(resolved)),
         "generator": _generator(resolved.generator),
         "objectives": [_objective(part) for part in resolved.objectives],
         "dataset": resolved.dataset.record(),

@@ -88,7 +88,9 @@ class Catalog:
             packages = " and ".join(str(entry.package) for entry in clash)
             raise GenplugError(f"{kind} {name!r} is registered by {packages}; uninstall one of them")
         if name not in self.entries[kind]:
-            raise unknown(kind, name, self.entries[kind])
+            error = unknown(kind, name, self.entries[kind])
+            ill = ", ".join(sorted({broken.plugin for broken in self.broken}))
+            raise type(error)(f"{error}; broken plugins: {ill} (see 'genplug plugins')") if ill else error
         return self.entries[kind][name]
 
     def names(self, kind: str) -> list[str]:
@@ -129,8 +131,8 @@ def entry_points() -> Iterable[tuple[metadata.EntryPoint, Package]]:
     """Yield genplug's entry points with their packages, in a fixed order."""
     found: dict[tuple[str, str], tuple[metadata.EntryPoint, Package]] = {}
     for point in metadata.entry_points(group=GROUP):
-        dist = point.dist
-        package = Package(dist.name, dist.version) if dist else Package("unknown", "?")
+        head = point.dist.metadata if point.dist else {"Name": "unknown", "Version": "?"}
+        package = Package(head["Name"], head["Version"])
         found.setdefault((package.name, point.name), (point, package))
     return [found[key] for key in sorted(found)]
 

@@ -271,6 +271,11 @@ def _items(section: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     return [dict(section) for _ in range(max(count, 1 if plain else 0))]
 
 
+def default_directory(resolved: Resolved) -> Path:
+    """Return `runs/GENERATOR-OBJECTIVES`, where a run goes that names no place."""
+    return Path("runs") / "-".join([resolved.generator.name, *(part.name for part in resolved.objectives)])
+
+
 def provided(part: Part) -> frozenset[str]:
     """Return what a configured generator provides."""
     spec = part.entry.spec

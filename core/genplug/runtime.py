@@ -65,6 +65,10 @@ class Run:
         """True in the one process that writes and speaks."""
         return bool(self.accelerator.is_main_process)
 
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        self.accelerator.wait_for_everyone()  # type: ignore[no-untyped-call]
+
     def seeds(self, purpose: Purpose, n: int, block: int = 0) -> Tensor:
         """Return n seeds, int64 N, that no other purpose or block of any run shares."""
         return seed_range(self.seed, purpose, n, block)
@@ -80,7 +84,7 @@ class Run:
             raise RunDirectoryError("this work needs a run directory; use genplug.run(...)")
         full = f"{self.scope}/{name}" if self.scope else name
         whole = {"outer": self.key, "seed": self.seed, **key}
-        return run_stage(self.directory, full, whole, work, self.is_main, self.accelerator.wait_for_everyone)
+        return run_stage(self.directory, full, whole, work, self.is_main, self.wait)
 
     def fit(
         self,

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from genplug.errors import GenplugError
+from genplug.protocols import Distance
 from genplug_distances import faiss_backend
 from genplug_distances.config import DistanceConfig
 from genplug_distances.exact import Cosine, Euclidean
 
 
-def euclidean(config: DistanceConfig) -> Euclidean:
+def euclidean(config: DistanceConfig) -> Distance:
     """Return the Euclidean distance with the configured search."""
-    return _faiss("FaissEuclidean", config) if config.backend == "faiss" else Euclidean(config.block_mb << 20)
+    return _searching(Euclidean(config.block_mb << 20), config)
 
 
-def cosine(config: DistanceConfig) -> Euclidean:
+def cosine(config: DistanceConfig) -> Distance:
     """Return the cosine distance with the configured search."""
-    return _faiss("FaissCosine", config) if config.backend == "faiss" else Cosine(config.block_mb << 20)
+    return _searching(Cosine(config.block_mb << 20), config)
 
 
-def _faiss(name: str, config: DistanceConfig) -> Euclidean:
+def _searching(distance: Euclidean, config: DistanceConfig) -> Distance:
+    if config.backend != "faiss":
+        return distance
     if not faiss_backend.available():
         raise GenplugError("backend 'faiss' is missing or broken here; use backend 'torch', which is exact too")
-    distance: Euclidean = getattr(faiss_backend, name)(config.block_mb << 20)
-    return distance
+    return faiss_backend.FaissBackend(distance)

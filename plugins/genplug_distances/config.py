@@ -9,8 +9,8 @@ from pydantic import Field
 from genplug.config import Config
 
 if TYPE_CHECKING:
+    from genplug.protocols import Distance
     from genplug.runtime import Run
-    from genplug_distances.exact import Euclidean
 
 
 class DistanceConfig(Config):
@@ -23,7 +23,7 @@ class DistanceConfig(Config):
 class EuclideanConfig(DistanceConfig):
     """Options of the Euclidean distance."""
 
-    def build(self, run: Run) -> Euclidean:
+    def build(self, run: Run) -> Distance:
         """Return the distance."""
         from genplug_distances.build import euclidean
 
@@ -33,7 +33,7 @@ class EuclideanConfig(DistanceConfig):
 class CosineConfig(DistanceConfig):
     """Options of the cosine distance."""
 
-    def build(self, run: Run) -> Euclidean:
+    def build(self, run: Run) -> Distance:
         """Return the distance."""
         from genplug_distances.build import cosine
 

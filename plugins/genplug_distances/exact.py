@@ -40,12 +40,14 @@ class Points:
     def __len__(self) -> int:
         return self.x_ND.shape[0]
 
-    def take(self, rows_N: Tensor) -> Points:
-        return Points(self.x_ND[rows_N], self.unit)
+    def take(self, rows: Tensor | slice) -> Points:
+        """Return some rows; index_select, because x[rows] starts threads even for a handful of rows."""
+        x_ND = self.x_ND[rows] if isinstance(rows, slice) else self.x_ND.index_select(0, rows)
+        return Points(x_ND, self.unit)
 
     def wide(self, rows: Tensor | slice) -> Tensor:
         """Return the chosen rows in float64."""
-        x_ND = self.x_ND[rows].double()
+        x_ND = self.take(rows).x_ND.double()
         return x_ND / x_ND.norm(dim=1, keepdim=True) if self.unit else x_ND
 
     @property
@@ -122,7 +124,7 @@ class Frame:
     scale: float
 
     def narrow(self, points: Points, rows: slice | Tensor) -> Block:
-        x = Points(points.x_ND[rows], points.unit)
+        x = points.take(rows)
         y_ND = torch.empty(x.x_ND.shape, dtype=torch.float32, device=x.x_ND.device)
         norm_N = torch.empty(len(x), dtype=torch.float64, device=x.x_ND.device)
         for piece in slices(len(x), x.piece):
@@ -195,7 +197,8 @@ def _refine(
     e_NC[L_NC.isinf()] = math.inf
     order = e_NC.argsort(dim=1, stable=True)[:, :k]
     e_Nk = e_NC.gather(1, order)
-    proven_N = L_NC.amax(1).gt(e_Nk[:, -1] * frame.scale**2)
+    last_N = e_Nk[:, -1] * frame.scale**2
+    proven_N = last_N < L_NC.amax(1)
     return e_Nk, j_NC.gather(1, order), proven_N
 
 
@@ -220,7 +223,7 @@ def nearest(
                 L_NC, j_NC = _candidates(frame.narrow(queries, rows), corpus, frame, C, own, size)
                 e_Nk[rows], i_Nk[rows], proven = _refine(queries, rows, corpus, L_NC, j_NC, k, frame)
                 failed.append(rows[~proven])
-            todo_N = torch.cat(failed) if C < len(corpus) else todo_N[:0]
+            todo_N = torch.cat(failed) if len(corpus) > C else todo_N[:0]
             C = min(4 * C, len(corpus))
     return e_Nk, i_Nk
 
