@@ -22,8 +22,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import parity_edm2  # noqa: E402
-import parity_metrics  # noqa: E402
+import parity_edm2
+import parity_metrics
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Verdict:
 def read(path: Path) -> Golden:
     """Read a golden file."""
     with safe_open(path, framework="pt") as file:
-        return Golden(json.loads(file.metadata()["meta"]), {key: file.get_tensor(key) for key in file.keys()})
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return Golden(json.loads(file.metadata()["meta"]), tensors)
 
 
 def check(path: Path) -> tuple[list[Verdict], list[str]]:
@@ -105,7 +106,10 @@ def main(paths: list[str]) -> int:
         verdicts, missing = check(Path(path))
         print(path)
         for v in verdicts:
-            print(f"  {'ok  ' if v.good else 'FAIL'} {v.key}  error {v.error:.3g}  tolerance {v.tolerance:.3g} ({v.unit})")
+            print(
+                f"  {'ok  ' if v.good else 'FAIL'} {v.key}  error {v.error:.3g}  "
+                f"tolerance {v.tolerance:.3g} ({v.unit})"
+            )
         for key in missing:
             print(f"  FAIL {key}  not recomputed")
         failures += len(missing) + sum(not v.good for v in verdicts)

@@ -47,7 +47,9 @@ def verdict(golden: Any, key: str, got: Tensor, expected: Tensor) -> tuple[float
     """Return error, tolerance and its unit, by the rules of the reference data."""
     name, difference = golden.meta["name"], (got.double() - expected.double()).abs()
     worst = float(difference.max())
-    scale = float(expected.double().std(correction=0)) if expected.numel() > 1 else float(expected.abs().max())
+    scale = (
+        float(expected.double().std(correction=0)) if expected.numel() > 1 else float(expected.abs().max())
+    )
     if name == "edm2_phema":
         return _phema_verdict(key, difference, expected)
     if name == "edm2_stability_vae_encode":
@@ -144,7 +146,9 @@ def _loss(golden: Any) -> dict[str, Tensor]:
     net = _network(golden)
 
     def loss() -> Tensor:
-        return edm2_loss(net, given["images"], sigma_N, given["noise"], given.get("labels"), options["sigma_data"])
+        return edm2_loss(
+            net, given["images"], sigma_N, given["noise"], given.get("labels"), options["sigma_data"]
+        )
 
     with torch.no_grad():
         found = {"out/sigma": sigma_N, "out/loss": loss()}
@@ -186,7 +190,9 @@ def _phema(golden: Any) -> dict[str, Tensor]:
 def _profiles(posthoc: Mapping[str, Any], side: str) -> tuple[Any, Any]:
     """Return offsets and lengths as a column (side a) or a row (side b)."""
     shape = (-1, 1) if side == "a" else (1, -1)
-    return tuple(torch.tensor(posthoc[key], dtype=torch.float64).reshape(shape).numpy() for key in ("in_ofs", "in_std"))  # type: ignore[return-value]
+    return tuple(
+        torch.tensor(posthoc[key], dtype=torch.float64).reshape(shape).numpy() for key in ("in_ofs", "in_std")
+    )  # type: ignore[return-value]
 
 
 def _tracked(theta: Tensor, stds: list[float], batch: int) -> Tensor:

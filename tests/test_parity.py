@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-import sys
-
 sys.path.insert(0, str(Path(__file__).parent))
 
-import parity  # noqa: E402
+import parity
 
 FILES = sorted((Path(__file__).parent / "golden").glob("*.safetensors"))
 
@@ -29,7 +28,7 @@ def test_every_output_is_recomputed_within_its_tolerance(path: Path) -> None:
 def changed(path: Path, out: Path, key: str, value: torch.Tensor) -> Path:
     """Copy a golden file with one tensor replaced or added."""
     with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
     tensors[key] = value
     save_file(tensors, out / path.name, metadata)

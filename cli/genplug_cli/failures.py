@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 import traceback
+from typing import Any
 
 from genplug.errors import GenplugError
 from genplug_cli import workers
@@ -56,10 +57,10 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def _usage(error: BaseException) -> str:
+def _usage(error: Any) -> str:
     """Return a usage error with the command whose help explains it."""
     context = getattr(error, "ctx", None)
-    text = _one_line(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    text = _one_line(error.format_message()).rstrip(".")
     text = text[:1].lower() + text[1:]
     return f"{text}; see '{context.command_path} --help'" if context is not None else text
 

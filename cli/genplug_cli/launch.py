@@ -43,7 +43,7 @@ def _torchrun(processes: int, arguments: Sequence[str]) -> int:
     launcher = ["--standalone", "--nproc_per_node", str(processes), "-m", "genplug", *arguments]
     logging.disable(logging.CRITICAL)
     try:
-        run(parse_args(launcher))  # type: ignore[no-untyped-call]
+        run(parse_args(launcher))
     finally:
         logging.disable(logging.NOTSET)
     return 0

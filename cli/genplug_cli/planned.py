@@ -10,7 +10,7 @@ from genplug_cli.options import setting
 from genplug_cli.terminal import table
 
 if TYPE_CHECKING:
-    from genplug.resolve import Part, Resolved
+    from genplug.parts import Part, Resolved
 
 
 def plan_text(plan: Mapping[str, Any], resolved: Resolved) -> str:
@@ -41,6 +41,10 @@ def _objectives(plan: Mapping[str, Any], resolved: Resolved) -> list[tuple[str, 
         rows += [("  needs", ", ".join(facts["needs"]))]
         rows += [(f"  {name.replace('_', ' ')}", _count(value)) for name, value in facts["cost"].items()]
         rows += _options("objective", part)
+    rows += [
+        (f"  {facts['key']}", f"{facts['generator']}; weights: {facts['weights']}")
+        for facts in plan["second_generators"]
+    ]
     return rows or [("objective", "none: sample and evaluate only")]
 
 

@@ -10,7 +10,7 @@ import typer
 from genplug_cli import options, workers
 
 if TYPE_CHECKING:
-    from genplug.resolve import Resolved
+    from genplug.parts import Resolved
 
 Generator = Annotated[
     str | None,
@@ -64,7 +64,8 @@ def run(
     The same command with the same --out continues where it stopped. Options of components are set
     with --set or in a TOML file; `genplug plugins NAME` lists them.
     """
-    from genplug.resolve import resolve
+    from genplug.resolving import resolve
+    from genplug.weights import require
 
     sets = [*options.assignments(set_), *([("runtime.processes", processes)] if processes else [])]
     resolved = resolve(
@@ -79,16 +80,17 @@ def run(
     )
     if plan:
         _show_plan(resolved, json_)
-    elif resolved.runtime.processes > 1 and not workers.launched():
+        return
+    require(resolved)
+    if resolved.runtime.processes > 1 and not workers.launched():
         from genplug_cli.launch import launch
 
         raise typer.Exit(launch(resolved.runtime.processes, ctx.find_root().obj))
-    else:
-        _run(resolved, out, force, json_, quiet)
+    _run(resolved, out, force, json_, quiet)
 
 
 def _show_plan(resolved: Resolved, as_json: bool) -> None:
-    from genplug.plan import plan
+    from genplug.planning import plan
     from genplug_cli.planned import plan_text
     from genplug_cli.terminal import say, say_json
 

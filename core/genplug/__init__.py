@@ -4,6 +4,7 @@
 
     generator = genplug.load("edm2")                       # a ready generator
     result = genplug.run("edm2", ["ddo"], out="runs/x")    # improve it, prove it
+    genplug.sample("runs/x:improved", 64, out="x.npz")     # draw from the result
     scores = genplug.evaluate("digits:held-out", "runs/x:improved")
 
 A plugin needs `genplug.hookimpl` and the specs. Everything is imported on first use, so that
@@ -30,9 +31,10 @@ _HOMES = {
     "GenplugError": "genplug.errors",
     "load": "genplug.loading",
     "run": "genplug.pipeline",
+    "sample": "genplug.drawing",
     "evaluate": "genplug.evaluation",
-    "resolve": "genplug.resolve",
-    "plan": "genplug.plan",
+    "resolve": "genplug.resolving",
+    "plan": "genplug.planning",
     "Condition": "genplug.condition",
     "NoiseSource": "genplug.random",
     "NoiseSpec": "genplug.protocols",
@@ -45,18 +47,19 @@ __all__ = sorted(_HOMES)
 if TYPE_CHECKING:
     from genplug.condition import Condition as Condition
     from genplug.denoiser import DenoiserGenerator as DenoiserGenerator
+    from genplug.drawing import sample as sample
     from genplug.errors import GenplugError as GenplugError
     from genplug.evaluation import evaluate as evaluate
     from genplug.hookspecs import hookimpl as hookimpl
     from genplug.loading import load as load
     from genplug.pipeline import run as run
-    from genplug.plan import plan as plan
+    from genplug.planning import plan as plan
     from genplug.presets import presets_from as presets_from
     from genplug.protocols import NoiseSpec as NoiseSpec
     from genplug.protocols import Score as Score
     from genplug.random import NoiseSource as NoiseSource
     from genplug.registry import catalog as catalog
-    from genplug.resolve import resolve as resolve
+    from genplug.resolving import resolve as resolve
     from genplug.specs import DatasetSpec as DatasetSpec
     from genplug.specs import DistanceSpec as DistanceSpec
     from genplug.specs import EvaluatorSpec as EvaluatorSpec

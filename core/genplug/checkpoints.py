@@ -20,8 +20,14 @@ def save_weights(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str,
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    save_file(tensors, partial, dict(metadata or {}))
-    os.replace(partial, path)
+    try:
+        save_file(tensors, partial, dict(metadata or {}))
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
+        os.replace(partial, path)
+    except SafetensorError as error:  # how safetensors tells a full disk
+        raise OSError(str(error)) from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -64,7 +64,8 @@ class Condition:
         if name is None:
             return Condition(count=sum(map(len, conditions)))
         values: list[Any] = [getattr(condition, name) for condition in conditions]
-        return Condition(**{name: sum(values, ()) if name == "prompts" else torch.cat(values)})
+        joined: Any = sum(values, ()) if name == "prompts" else torch.cat(values)
+        return Condition(**{name: joined})
 
     def _value(self) -> Any:
         return next((getattr(self, name) for name in _KINDS if getattr(self, name) is not None), None)
@@ -73,8 +74,12 @@ class Condition:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in _KINDS and value is not None:
-                return replace(self, **{field.name: text(value) if field.name == "prompts" else tensor(value)})
-        return Condition(count=len(torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index]))
+                return replace(
+                    self, **{field.name: text(value) if field.name == "prompts" else tensor(value)}
+                )
+        return Condition(
+            count=len(torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index])
+        )
 
 
 _KINDS = ("labels_N", "weights_NK", "features_ND", "prompts")

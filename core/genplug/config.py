@@ -17,7 +17,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from genplug.errors import ConfigError, nearest
 
-
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -25,6 +24,10 @@ class Config(BaseModel):
     """Base of all configurations: frozen, no unknown keys, every option bounded and described."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=True)
+
+    def build(self, run: Any) -> Any:
+        """Import the implementation and return the component; plain sections of options have none."""
+        raise NotImplementedError(f"{type(self).__name__} builds nothing")
 
 
 class GeneratorConfig(Config):
@@ -90,12 +93,16 @@ class TrainConfig(Config):
     decay: float = Field(
         0.0, ge=0, description="EDM2's inverse square root decay starts after this many steps (0: no decay)"
     )
-    cooldown: float = Field(0.0, ge=0, le=1, description="share of the steps with linearly falling rate at the end")
+    cooldown: float = Field(
+        0.0, ge=0, le=1, description="share of the steps with linearly falling rate at the end"
+    )
     clip: float = Field(0.0, ge=0, description="largest gradient norm (0: none)")
     ema_halflife: float = Field(0.0, ge=0, description="half-life of the weight average in steps (0: none)")
     ema_std: tuple[float, ...] = Field((), description="relative lengths of power-function weight averages")
     balance: bool = Field(False, description="draw the classes equally often")
-    checkpoint_seconds: float = Field(60.0, ge=0, description="seconds between resumable states (0: every step)")
+    checkpoint_seconds: float = Field(
+        60.0, ge=0, description="seconds between resumable states (0: every step)"
+    )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -116,12 +123,13 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
         node = result
         for parent in parents:
             child = node.setdefault(parent, {})
+            if isinstance(child, str):  # 'sampler=heun' before 'sampler.steps=8' names the component
+                child = node[parent] = {"name": child}
             if not isinstance(child, dict):
                 raise ConfigError(f"{key}: {parent!r} is a value, not a section")
             node = child
-        if isinstance(node.get(last), dict):
-            node = node[last]  # 'sampler=heun' beside 'sampler.steps=8' names the component
-            last = "name"
+        if isinstance(node.get(last), dict):  # and so after it
+            node, last = node[last], "name"
         node[last] = value
     return result
 
@@ -137,6 +145,8 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
             old = result.get(key)
             if isinstance(value, Mapping) and isinstance(old, str):
                 old = {"name": old}
+            if isinstance(value, str) and isinstance(old, Mapping) and "name" in old:
+                value = {"name": value}
             if isinstance(value, Mapping) and isinstance(old, Mapping):
                 renamed = "name" in value and old.get("name") != value["name"]
                 result[key] = merge(value) if renamed else merge(old, value)
@@ -175,16 +185,28 @@ def validate(
     Errors name the full key, the value, where it came from (`origins` by key) and the nearest key.
     """
     try:
-        return model.model_validate(values)
+        return model.model_validate(merge(_inner_defaults(model, values), values))
     except ValidationError as error:
         raise ConfigError(_explain(error, model, section, origins or {})) from None
+
+
+def _inner_defaults(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of components and sections of which values give a part only."""
+    found = {name: info.get_default() for name, info in model.model_fields.items() if name in values}
+    return {name: default.model_dump() for name, default in found.items() if isinstance(default, BaseModel)}
+
+
+def origin_of(key: str, origins: Mapping[str, str]) -> str:
+    """Return `" (from PLACE)"` for a key, or for the first key below it; empty if nobody set it."""
+    found = next((place for k, place in origins.items() if k == key or k.startswith(f"{key}.")), "")
+    return f" (from {found})" if found else ""
 
 
 def _explain(error: ValidationError, model: type[BaseModel], section: str, origins: Mapping[str, str]) -> str:
     """Describe the first problem of a validation error in one line."""
     first = error.errors(include_url=False)[0]
     key = ".".join([section, *map(str, first["loc"])]) if section else ".".join(map(str, first["loc"]))
-    where = f" (from {origins[key]})" if key in origins else ""
+    where = origin_of(key, origins)
     if first["type"] == "extra_forbidden":
         hint = nearest(key, keys(model, section))
         known = ", ".join(keys(model, section)) or "no options"
@@ -206,7 +228,9 @@ def fields(model: type[BaseModel], section: str = "") -> Iterable[tuple[str, Any
     prefix = f"{section}." if section else ""
     for name, info in model.model_fields.items():
         annotation = info.annotation
-        inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, Config)]
+        inner = [
+            a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, Config)
+        ]
         if inner:
             yield from fields(inner[0], f"{prefix}{name}")
         else:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from genplug.checkpoints import load_strict
 from genplug.condition import Condition
-from genplug.protocols import Codec, Denoiser, NoiseSpec, Policy, Sampler
+from genplug.protocols import Codec, Denoiser, NoiseSpec, Policy, Sampler, Trainable
 from genplug.random import NoiseSource
 
 
@@ -132,20 +132,24 @@ class DenoiserGenerator:
     @property
     def module(self) -> nn.Module:
         """The network, if the denoiser is trainable."""
-        return self.denoiser.module  # type: ignore[attr-defined, no-any-return]
+        return self._trainable.module
 
     def with_module(self, module: nn.Module) -> DenoiserGenerator:
         """Return this generator around another module."""
-        return self.replace(denoiser=self.denoiser.with_module(module))  # type: ignore[attr-defined]
+        return self.replace(denoiser=self._trainable.with_module(module))
 
     def training_loss(self, x: Tensor, cond: Condition | None, draws: NoiseSource) -> Tensor:
         """Return the denoiser's pretraining loss per row."""
-        return self.denoiser.training_loss(x, cond, draws)  # type: ignore[attr-defined, no-any-return]
+        return self._trainable.training_loss(x, cond, draws)
 
     def after_step(self) -> None:
         """Restore the denoiser's weight invariants."""
-        self.denoiser.after_step()  # type: ignore[attr-defined]
+        self._trainable.after_step()
 
     def clone(self) -> DenoiserGenerator:
         """Return a copy with its own weights."""
-        return self.replace(denoiser=self.denoiser.clone())  # type: ignore[attr-defined]
+        return self.replace(denoiser=self._trainable.clone())
+
+    @property
+    def _trainable(self) -> Trainable:
+        return cast(Trainable, self.denoiser)

@@ -52,9 +52,7 @@ def power_function_response(ofs: Numbers, std: Numbers, length: int, axis: int =
     return np.asarray(response / response.sum(axis=axis, keepdims=True))
 
 
-def power_function_correlation(
-    a_ofs: Numbers, a_std: Numbers, b_ofs: Numbers, b_std: Numbers
-) -> FloatArray:
+def power_function_correlation(a_ofs: Numbers, a_std: Numbers, b_ofs: Numbers, b_std: Numbers) -> FloatArray:
     """Inner product over time of profiles a and b, each of unit area, broadcast together (Equation 151)."""
     a_end, b_end = np.asarray(a_ofs, dtype=np.float64), np.asarray(b_ofs, dtype=np.float64)
     a_gamma, b_gamma = std_to_exp(a_std), std_to_exp(b_std)
@@ -138,7 +136,7 @@ class PowerFunctionEMA(_Averages):
     """Power-function averages of relative lengths `stds`, named as '0.050' (Equation 127)."""
 
     def __init__(self, module: nn.Module, stds: Sequence[float] = (0.050, 0.100)) -> None:
-        self._stds = {f"{std:.3f}": std for std in stds}
+        self._stds = {f"{std:.3f}" if round(std, 3) == std else repr(std): std for std in stds}
         super().__init__(module, list(self._stds))
 
     def _keep(self, images_seen: int, batch: int) -> dict[str, float]:

@@ -28,7 +28,7 @@ def features(run: Run, samples: SampleSet, extractor_name: str) -> Tensor:
     key = hashlib.sha256(f"{samples.fingerprint}:{extractor.fingerprint}".encode()).hexdigest()
     path = cache_directory() / "features" / f"{key}.safetensors"
     cached = _read(path)
-    if cached is not None:
+    if run.all(cached is not None) and cached is not None:
         run.event("features", samples=samples.name, extractor=extractor_name, cached=True)
         return cached
     feat_ND = extract(run, samples, extractor_name)
@@ -43,9 +43,16 @@ def extract(run: Run, samples: SampleSet, extractor_name: str) -> Tensor:
     extractor = run.extractor(extractor_name)
     size = run.settings.batch_size
     starts = range(0, len(samples), size)
-    mine = [start for number, start in enumerate(starts) if number % run.accelerator.num_processes == run.accelerator.process_index]
+    mine = [
+        start
+        for number, start in enumerate(starts)
+        if number % run.accelerator.num_processes == run.accelerator.process_index
+    ]
     parts: dict[int, Tensor] = {}
-    with run.log.progress(f"{extractor_name} of {samples.name}", len(mine), "batch") as advance, torch.inference_mode():
+    with (
+        run.log.progress(f"{extractor_name} of {samples.name}", len(mine), "batch") as advance,
+        torch.inference_mode(),
+    ):
         for start in mine:
             batch = samples.read(range(start, min(start + size, len(samples))))
             inputs = torch.stack([extractor.preprocess(sample) for sample in batch]).to(run.device)
@@ -58,7 +65,9 @@ def extract(run: Run, samples: SampleSet, extractor_name: str) -> Tensor:
     feat_ND = torch.cat([parts[start] for start in starts]).clone()
     if not bool(feat_ND.isfinite().all()):
         row = int((~feat_ND.isfinite()).any(1).nonzero()[0])
-        raise DataError(f"{extractor_name} gives features that are not finite for sample {row} of {samples.name}")
+        raise DataError(
+            f"{extractor_name} gives features that are not finite for sample {row} of {samples.name}"
+        )
     return feat_ND
 
 

@@ -144,11 +144,17 @@ class Loop:
         self.generator = generator
         self.module = generator.module.train(dropout).requires_grad_(True)
         self.averages = make_averages(self.module, config)
-        optimiser = torch.optim.Adam(self.module.parameters(), lr=config.lr, betas=(config.beta1, config.beta2))
+        optimiser = torch.optim.Adam(
+            self.module.parameters(), lr=config.lr, betas=(config.beta1, config.beta2)
+        )
         self.wrapped, self.optimiser = run.accelerator.prepare(self.module, optimiser)
         self.model = generator.with_module(self.wrapped)
-        self.orders = {source: Order(rows, run.seed, f"{run.scope}/{name}/{source}", config.balance) for source, rows in data.items()}
-        self.data, self.done, self.curve = data, 0, []  # type: tuple[Mapping[str, Rows], int, list[dict[str, float]]]
+        self.orders = {
+            source: Order(rows, run.seed, f"{run.scope}/{name}/{source}", config.balance)
+            for source, rows in data.items()
+        }
+        self.data, self.done = data, 0
+        self.curve: list[dict[str, float]] = []
         self._load()
 
     def run(self) -> None:
@@ -164,7 +170,10 @@ class Loop:
                 advance(1, f"loss {logs['loss']:.4g}")
                 if self.done in self.snapshots:
                     self._snapshot()
-                if time.monotonic() - saved >= self.config.checkpoint_seconds or self.done == self.config.steps:
+                if (
+                    time.monotonic() - saved >= self.config.checkpoint_seconds
+                    or self.done == self.config.steps
+                ):
                     self._save()
                     saved = time.monotonic()
         self.module.requires_grad_(False).eval()
@@ -201,22 +210,29 @@ class Loop:
         """Return this process's share of a step's rows."""
         accelerator, config = self.trainer.accelerator, self.config
         share = config.batch_size // (accelerator.num_processes * config.accumulate)
-        first = number * config.batch_size + (part * accelerator.num_processes + accelerator.process_index) * share
+        first = (
+            number * config.batch_size
+            + (part * accelerator.num_processes + accelerator.process_index) * share
+        )
         positions = torch.arange(first, first + share)
         seeds_N = self.trainer.seeds("train", 1) + positions
         draws = NoiseSource(seeds_N, self.trainer.device, salt=f"{self.trainer.scope}/{self.name}")
         rows = {}
         for source, order in self.orders.items():
             x, cond = self.data[source].batch(order.rows(positions), draws)
-            rows[source] = (x.to(self.trainer.device), cond.to(self.trainer.device) if cond is not None else None)
+            rows[source] = (
+                x.to(self.trainer.device),
+                cond.to(self.trainer.device) if cond is not None else None,
+            )
         return Batch(rows, draws, number)
 
     def _stop(self, number: int, loss: float) -> None:
         self._save()
         self.trainer.event("non-finite", step=number, loss=str(loss))
         raise NonFiniteError(
-            f"loss became {loss} at step {number + 1} of {self.name}; the last good state (step {number}) is kept in "
-            f"{self.directory}; lower the learning rate (train.lr) and start again"
+            f"loss became {loss} at step {number + 1} of {self.name}; "
+            f"the last good state (step {number}) is kept in {self.directory}; "
+            "lower the learning rate (train.lr) and start again"
         )
 
     def _snapshot(self) -> None:
@@ -281,8 +297,12 @@ class Order:
         epoch, at = divmod(place, len(self.groups[group]))
         if (group, epoch) not in self._epochs:
             self._epochs = {k: v for k, v in self._epochs.items() if k[1] >= epoch - 1}
-            source = torch.Generator().manual_seed(zlib.crc32(f"{self.seed}:{self.name}:{group}:{epoch}".encode()))
-            self._epochs[group, epoch] = self.groups[group][torch.randperm(len(self.groups[group]), generator=source)]
+            source = torch.Generator().manual_seed(
+                zlib.crc32(f"{self.seed}:{self.name}:{group}:{epoch}".encode())
+            )
+            self._epochs[group, epoch] = self.groups[group][
+                torch.randperm(len(self.groups[group]), generator=source)
+            ]
         return int(self._epochs[group, epoch][at])
 
 
@@ -335,13 +355,16 @@ def _found(directory: Path, steps: Sequence[int]) -> Iterator[Snapshot]:
     for step in steps:
         paths = sorted(directory.glob(f"step-{step:08d}.*.safetensors"), key=lambda p: ".raw." not in p.name)
         for path in paths:
-            yield Snapshot(step, path.name.removeprefix(f"step-{step:08d}.").removesuffix(".safetensors"), path)
+            yield Snapshot(
+                step, path.name.removeprefix(f"step-{step:08d}.").removesuffix(".safetensors"), path
+            )
 
 
 def _check_partition(run: Run, config: TrainConfig) -> None:
     parts = run.accelerator.num_processes * config.accumulate
     if config.batch_size % parts:
         raise ConfigError(
-            f"train.batch_size {config.batch_size} does not divide into {run.accelerator.num_processes} processes "
-            f"x {config.accumulate} micro-batches; use a multiple of {parts}"
+            f"train.batch_size {config.batch_size} does not divide into "
+            f"{run.accelerator.num_processes} processes x {config.accumulate} micro-batches; "
+            f"use a multiple of {parts}"
         )

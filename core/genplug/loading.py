@@ -10,14 +10,15 @@ from typing import Any
 from genplug.checkpoints import digest, load_weights
 from genplug.config import flatten, read_toml
 from genplug.errors import RunDirectoryError
-from genplug.protocols import Generator
+from genplug.parts import Part
+from genplug.paths import RUN_FILE as RUN_FILE
+from genplug.paths import split_reference
 from genplug.presets import registry
-from genplug.resolve import Part, layer, resolve, resolve_generator
+from genplug.protocols import Generator
+from genplug.resolving import layer, resolve, resolve_generator
 from genplug.runtime import Run, make_accelerator
 from genplug.settings import RuntimeSettings
 from genplug.weights import locate
-
-RUN_FILE = "run.toml"
 
 
 def load(reference: str, **options: Any) -> Generator:
@@ -40,19 +41,9 @@ def load_in(run: Run, reference: str, options: Mapping[str, Any] | None = None) 
     return build(run, resolve_generator(reference, run.catalog, registry(run.catalog), layers))
 
 
-def split_reference(reference: str) -> tuple[Path | None, str]:
-    """Split `runs/x:improved` into directory and role; (None, "") if it is no run directory."""
-    whole, (path, _, role) = Path(reference), reference.rpartition(":")
-    if (whole / RUN_FILE).is_file():
-        return whole, "improved"
-    if path and (Path(path) / RUN_FILE).is_file():
-        return Path(path), role
-    return None, ""
-
-
 def build(run: Run, part: Part) -> Generator:
     """Build a resolved generator and load its weights."""
-    generator: Generator = part.config.build(run)  # type: ignore[attr-defined]
+    generator: Generator = part.config.build(run)
     path = locate(part.preset, part.weights)
     if path is not None:
         generator.load_state_dict(load_weights(path))
@@ -77,14 +68,20 @@ def restore(run: Run, directory: Path, role: str, options: Mapping[str, Any]) ->
         raise RunDirectoryError(f"a run has 'base' and 'improved', not {role!r}")
     sets = [(f"generator.{key}", value) for key, value in flatten(dict(options))]
     recorded = read_toml(directory / RUN_FILE)
-    recorded["run"] |= {"evaluators": [], "extractors": []}  # not needed, perhaps not installed here
-    resolved = resolve(config=recorded, config_name=str(directory / RUN_FILE), sets=sets, catalog_=run.catalog)
+    judges = ("extractor", "evaluator")  # not needed, perhaps not installed here
+    recorded = {section: values for section, values in recorded.items() if section not in judges}
+    recorded["run"] |= {"extractors": [], "evaluators": []}
+    resolved = resolve(
+        config=recorded, config_name=str(directory / RUN_FILE), sets=sets, catalog_=run.catalog
+    )
     generator = build(run, resolved.generator)
     for number, part in enumerate(resolved.objectives if role == "improved" else (), 1):
         saved = objective_directory(directory, number, part.name)
         if not saved.is_dir():
-            raise RunDirectoryError(f"{directory} is not finished: it has no {saved.name}; run it again to continue")
-        generator = part.config.build(run).restore(generator, saved, run)  # type: ignore[attr-defined]
+            raise RunDirectoryError(
+                f"{directory} is not finished: it has no {saved.name}; run it again to continue"
+            )
+        generator = part.config.build(run).restore(generator, saved, run)
     return generator
 
 

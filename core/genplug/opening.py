@@ -7,18 +7,21 @@ from pathlib import Path
 from torch import Tensor
 
 from genplug.errors import DataError, nearest
-from genplug.loading import split_reference
+from genplug.paths import split_reference
 from genplug.readers import open_path
 from genplug.runtime import Run
 from genplug.samplesets import ArraySet, Joined, SampleSet
 from genplug.sampling import open_samples as open_shards
 
+Openable = str | Path | Tensor | SampleSet
 
-def open_samples(run: Run, reference: str | Path | Tensor | SampleSet, skip_bad: bool = False) -> SampleSet:
+
+def open_samples(run: Run, reference: Openable) -> SampleSet:
     """Open a sample set.
 
     `reference` is a path (folder, `.zip`, `.npz`, `.npy`), a data set with its split
     (`digits:train`), samples of a run (`runs/x:improved`), a tensor, or a sample set.
+    With `run.skip_bad`, images that cannot be read are left out and counted in a warning.
     """
     if isinstance(reference, Tensor):
         return ArraySet(reference)
@@ -29,16 +32,23 @@ def open_samples(run: Run, reference: str | Path | Tensor | SampleSet, skip_bad:
     if directory is not None:
         return run_samples(directory, role)
     if Path(text).exists():
-        return open_path(Path(text), skip_bad)
+        return _open_path(run, Path(text))
     name, _, split = text.partition(":")
     if name in run.catalog.entries["dataset"]:
-        dataset = run.catalog.get("dataset", name).config_model()().build(run)
-        chosen: SampleSet = dataset.split(split or "train")
+        chosen: SampleSet = run.component("dataset", name).split(split or "train")
         return chosen
     known = run.catalog.names("dataset")
     raise DataError(
-        f"no sample set {text!r}: neither a path nor a data set{nearest(name, known)} (data sets: {', '.join(known)})"
+        f"no sample set {text!r}: neither a path nor a data set{nearest(name, known)} "
+        f"(data sets: {', '.join(known)})"
     )
+
+
+def _open_path(run: Run, path: Path) -> SampleSet:
+    samples = open_path(path, run.settings.skip_bad)
+    if skipped := getattr(samples, "skipped", 0):
+        run.log.warn(f"{samples.name}: left out {skipped} images that cannot be read")
+    return samples
 
 
 def run_samples(directory: Path, role: str) -> SampleSet:
@@ -46,5 +56,8 @@ def run_samples(directory: Path, role: str) -> SampleSet:
     blocks = sorted((directory / "samples" / role).glob("block-*"))
     finished = [block for block in blocks if block.suffix != ".partial"]
     if not finished:
-        raise DataError(f"{directory} has no samples of {role!r}; it has samples of base and improved once it ran")
+        there = sorted(path.name for path in (directory / "samples").glob("*"))
+        raise DataError(
+            f"{directory} has no finished samples of {role!r} (there are: {', '.join(there) or 'none'})"
+        )
     return Joined([open_shards(block, f"{directory}:{role}") for block in finished], f"{directory}:{role}")

@@ -14,20 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from filelock import FileLock, Timeout
 
 from genplug.config import flatten, read_toml
 from genplug.errors import RunDirectoryError
 from genplug.evaluation import judge, over_blocks
-from genplug.loading import RUN_FILE, build, identity, objective_directory
+from genplug.loading import build, identity, objective_directory
+from genplug.locks import LOCK, claimed
 from genplug.log import Log, Silent
+from genplug.parts import Part, Resolved
+from genplug.paths import RUN_FILE
 from genplug.protocols import EvalInputs, Generator, Score
-from genplug.resolve import Part, Resolved, default_directory, resolve
+from genplug.resolving import default_directory, resolve
 from genplug.runtime import Run, make_accelerator
 from genplug.samplesets import Quantised, SampleSet, subsample
 from genplug.sampling import sample_stage
 from genplug.specs import EvaluatorSpec
 from genplug.stages import write_json
+from genplug.weights import require
 
 
 @dataclass(frozen=True)
@@ -58,29 +61,27 @@ def run(
         sets = [(key.replace("__", "."), value) for key, value in options.items()]
         resolved = resolve(generator=generator, objectives=objectives, config=config, sets=sets)
     directory = Path(out) if out is not None else default_directory(resolved)
-    worker = Run(make_accelerator(resolved.run, resolved.runtime), resolved.run, directory, log or Silent(), resolved.catalog, resolved)
-    lock = claim(worker, directory, resolved, force)
-    try:
+    require(resolved)
+    worker = Run(
+        make_accelerator(resolved.run, resolved.runtime),
+        resolved.run,
+        directory,
+        log or Silent(),
+        resolved.catalog,
+        resolved,
+        {part.name: part.config for part in resolved.extractors},
+    )
+    with claimed(
+        worker, directory, lambda: prepare(directory, resolved, force), "wait for it or choose another --out"
+    ):
         return Pipeline(worker, resolved).run()
-    finally:
-        if lock is not None:
-            lock.release()
 
 
-def claim(worker: Run, directory: Path, resolved: Resolved, force: bool) -> FileLock | None:
-    """Take a run directory: one writer, one configuration. Only the main process does."""
-    if not worker.is_main:
-        worker.wait()
-        return None
-    directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunDirectoryError(f"{directory} is in use by another process; wait for it or choose another --out") from None
+def prepare(directory: Path, resolved: Resolved, force: bool) -> None:
+    """Empty a run directory if asked to, and record its one configuration."""
     if force:
         for path in directory.iterdir():
-            if path.name != ".lock":
+            if path.name != LOCK:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     recorded = directory / RUN_FILE
     text = tomli_w.dumps(resolved.record())
@@ -89,8 +90,6 @@ def claim(worker: Run, directory: Path, resolved: Resolved, force: bool) -> File
     partial = recorded.with_name(f".{RUN_FILE}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(recorded)
-    worker.wait()
-    return lock
 
 
 def _refuse(directory: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
@@ -133,18 +132,19 @@ class Pipeline:
         scores["floor"] = self.score_floor()
         metrics = {**scores, "run": self.facts(models)}
         self.worker.event("finish", seconds=round(time.monotonic() - started, 1))
+        directory = self.worker.directory
+        assert directory is not None
         if self.worker.is_main:
-            write_json(self.worker.directory / "metrics.json", metrics)  # type: ignore[operator]
+            write_json(directory / "metrics.json", metrics)
             from genplug.report import write_report
 
             write_report(self.worker, metrics, {name: blocks[0] for name, blocks in samples.items()})
         self.worker.wait()
-        assert self.worker.directory is not None
-        return Result(self.worker.directory, metrics)
+        return Result(directory, metrics)
 
     def improve(self, number: int, part: Part, generator: Generator, key: Mapping[str, Any]) -> Generator:
         """Apply one objective, or restore its saved result."""
-        objective = part.config.build(self.worker)  # type: ignore[attr-defined]
+        objective = part.config.build(self.worker)
         assert self.worker.directory is not None
         name = objective_directory(Path(), number, part.name).as_posix()
         results: list[Generator] = []
@@ -175,7 +175,12 @@ class Pipeline:
         ]
 
     def score(
-        self, name: str, blocks: Sequence[SampleSet], generator: Generator, key: Mapping[str, Any], base: Generator
+        self,
+        name: str,
+        blocks: Sequence[SampleSet],
+        generator: Generator,
+        key: Mapping[str, Any],
+        base: Generator,
     ) -> dict[str, Any]:
         """Judge every block of one generator."""
         found = []
@@ -194,7 +199,11 @@ class Pipeline:
         specs = {part.name: part.entry.spec for part in self.resolved.evaluators}
         inputs_of = {name: spec.inputs for name, spec in specs.items() if isinstance(spec, EvaluatorSpec)}
         against_train = [part for part in self.resolved.evaluators if "train" in inputs_of[part.name]]
-        alone = [part for part in self.resolved.evaluators if not {"train", "generators"} & set(inputs_of[part.name])]
+        alone = [
+            part
+            for part in self.resolved.evaluators
+            if not {"train", "generators"} & set(inputs_of[part.name])
+        ]
         found = []
         for block in range(self.settings.blocks):
             first_seed = int(self.worker.seeds("report", 1, block)[0])
@@ -202,7 +211,13 @@ class Pipeline:
             for evaluators, real in ((alone, self.train), (against_train, self.held_out)):
                 drawn = subsample(real, self.settings.samples, first_seed)
                 inputs = EvalInputs(drawn, self.held_out, self.train)
-                scores |= self._block(f"floor/{drawn.name.partition(':')[2] or 'real'}/block-{block}", inputs, "real", {}, evaluators)
+                scores |= self._block(
+                    f"floor/{drawn.name.partition(':')[2] or 'real'}/block-{block}",
+                    inputs,
+                    "real",
+                    {},
+                    evaluators,
+                )
             found.append(scores)
         return over_blocks(found)
 
@@ -217,14 +232,20 @@ class Pipeline:
         """Judge one block, once: scores are kept as a stage."""
         parts = self.resolved.evaluators if evaluators is None else evaluators
         extractors = [part.name for part in self.resolved.extractors]
-        data = {"samples": inputs.samples.fingerprint, "held_out": self.held_out.fingerprint, "train": self.train.fingerprint}
+        data = {
+            "samples": inputs.samples.fingerprint,
+            "held_out": self.held_out.fingerprint,
+            "train": self.train.fingerprint,
+        }
         judges = {part.name: {**part.record(), "version": part.entry.package.version} for part in parts}
         fingerprints = [self.worker.extractor(extractor).fingerprint for extractor in extractors]
 
         def work(partial: Path) -> None:
             scores = judge(self.worker, parts, extractors, inputs)
             if self.worker.is_main:
-                named = {n: dataclasses.asdict(dataclasses.replace(s, seeds=seeds)) for n, s in scores.items()}
+                named = {
+                    n: dataclasses.asdict(dataclasses.replace(s, seeds=seeds)) for n, s in scores.items()
+                }
                 write_json(partial / "scores.json", named)
 
         whole_key = {"data": data, "evaluators": judges, "extractors": fingerprints, **key}
@@ -248,7 +269,7 @@ class Pipeline:
         return self.worker.dataset("train")
 
     def quantised(self, samples: SampleSet) -> SampleSet:
-        """Round generated images to the grey levels that real ones have, so that neither side is told by them."""
+        """Round generated images to the grey levels that real ones have: levels must not tell them apart."""
         levels = getattr(self.worker.data, "levels", 256)
         return Quantised(samples, levels) if self.settings.quantise and levels < 256 else samples
 
@@ -265,6 +286,7 @@ class Pipeline:
             "seeds": [self.seed_text(block) for block in range(self.settings.blocks)],
             "classes": self.settings.classes,
             "quantised_to_levels": levels if self.settings.quantise and levels < 256 else None,
-            "versions": {name: metadata.version(name) for name in packages} | {"python": platform.python_version()},
+            "versions": {name: metadata.version(name) for name in packages}
+            | {"python": platform.python_version()},
             "plugins": sorted({str(entry.package) for entry in self.resolved.catalog}),
         }

@@ -85,14 +85,38 @@ def read_registry(path: Path, package: Package) -> Registry:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         result.broken.append(Broken(str(path), package, f"{path}: {one_line(error)}"))
         return result
-    for name, values in data.pop("preset", {}).items():
-        try:
-            result.presets[name] = _preset(name, values, str(path))
-        except (TypeError, ValueError, AttributeError) as error:
-            line = _line(text, name)
-            result.broken.append(Broken(name, package, f"{path}:{line}: preset {name!r}: {one_line(error)}"))
-    result.defaults = data
+    for section, values in data.items():
+        for key, value in values.items() if isinstance(values, dict) else [("", values)]:
+            name = ".".join(filter(None, (section, key)))
+            try:
+                if section == "preset":
+                    result.presets[key] = _preset(key, value, str(path))
+                else:
+                    result.defaults.setdefault(section, {})[key] = _default(section, key, value)
+            except (TypeError, ValueError, AttributeError, ConfigError) as error:
+                where = f"{path}:{_line(text, section, key)}: {name}"
+                result.broken.append(Broken(name, package, f"{where}: {one_line(error)}"))
     return result
+
+
+def _default(section: str, key: str, value: Any) -> Any:
+    """Check one default: of `run`, of `run` for one data set, or the preset of a component."""
+    from genplug.config import validate
+    from genplug.settings import RunSettings
+
+    if section == "run" and key in ("generator", "dataset"):
+        if not isinstance(value, str):
+            raise TypeError("must be a name")
+    elif section == "run":
+        validate(RunSettings, {key: value}, "run")
+    elif section == "dataset":
+        validate(RunSettings, value, f"dataset.{key}")
+    elif section in ("generator", "objective"):
+        if not (isinstance(value, dict) and set(value) <= {"preset"}):
+            raise TypeError("expected preset = NAME")
+    else:
+        raise ValueError("unknown section (known: preset, run, dataset, generator, objective)")
+    return value
 
 
 def _preset(name: str, values: Mapping[str, Any], origin: str) -> Preset:
@@ -103,7 +127,13 @@ def _preset(name: str, values: Mapping[str, Any], origin: str) -> Preset:
     if extra := set(values) - known:
         raise unknown_key(sorted(extra)[0], known)
     checked = dict(values)
-    for key, kind in {"values": dict, "recipes": dict, "sources": dict, "unset": list, "published": list}.items():
+    for key, kind in {
+        "values": dict,
+        "recipes": dict,
+        "sources": dict,
+        "unset": list,
+        "published": list,
+    }.items():
         if not isinstance(checked.get(key, kind()), kind):
             raise TypeError(f"{key} must be a {kind.__name__}")
     for key in ("summary", "address", "sha256", "licence", "dataset"):
@@ -121,9 +151,15 @@ def unknown_key(key: str, known: Iterable[str]) -> ValueError:
     return ValueError(f"unknown key {key!r} (known: {', '.join(sorted(known))})")
 
 
-def _line(text: str, name: str) -> int:
-    """Return the line on which a preset starts."""
+def _line(text: str, section: str, key: str) -> int:
+    """Return the line on which an entry starts: its own table, or its key in the section's table."""
+    own, inside = re.compile(rf'{section}\."?{re.escape(key)}"?[.\]]'), ""
     for number, line in enumerate(text.splitlines(), 1):
-        if line.strip().startswith("[preset.") and name in line:
+        stripped = line.strip()
+        if stripped.startswith("["):
+            inside = stripped.strip("[] ")
+            if own.match(stripped.strip("[ ")):
+                return number
+        elif inside == section and re.match(rf'"?{re.escape(key)}"?\s*=', stripped):
             return number
     return 1

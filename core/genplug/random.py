@@ -82,24 +82,30 @@ class NoiseSource:
         if len(shape) == 0 or shape[0] != len(self):
             raise ValueError(f"shape {tuple(shape)} does not start with the number of seeds, {len(self)}")
         count = math.prod(shape[1:])
-        words_NC = philox(self.seeds_N, (self._salt, *_stream(step)), -(-count // 4))
+        words_NC = stream_words(self.seeds_N, (self._salt, *_stream(step)), -(-count // 4))
         return words_NC if even else words_NC[:, :count]
 
 
-def philox(seeds_N: Tensor, stream: tuple[int, int, int], blocks: int) -> Tensor:
-    """Return Philox4x32-10 words, int64 in [0, 2**32), shape (N, 4 * blocks).
+def stream_words(seeds_N: Tensor, stream: tuple[int, int, int], blocks: int) -> Tensor:
+    """Return random words, int64 in [0, 2**32), shape (N, 4 * blocks).
 
     The key is the seed (low word, high word); the counter is (block, *stream).
     """
-    x0 = torch.arange(blocks, device=seeds_N.device).expand(len(seeds_N), blocks)
-    x1, x2, x3 = (torch.full_like(x0, word) for word in stream)
-    key0, key1 = (seeds_N & _MASK)[:, None], (seeds_N >> 32 & _MASK)[:, None]
+    block = torch.arange(blocks, device=seeds_N.device).expand(len(seeds_N), blocks)
+    counter = [block, *(torch.full_like(block, word) for word in stream)]
+    words = philox(counter, [(seeds_N & _MASK)[:, None], (seeds_N >> 32 & _MASK)[:, None]])
+    return torch.stack(words, dim=-1).flatten(1)
+
+
+def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> list[Tensor]:
+    """Return the four words of Philox4x32-10 for four counter and two key words, all int64 in [0, 2**32)."""
+    (x0, x1, x2, x3), (key0, key1) = counter, key
     for _ in range(_ROUNDS):
         product0, product1 = x0 * _ROUND_MULTIPLIERS[0], x2 * _ROUND_MULTIPLIERS[1]
         high0, high1 = product0 >> 32 & _MASK, product1 >> 32 & _MASK
         x0, x1, x2, x3 = high1 ^ x1 ^ key0, product1 & _MASK, high0 ^ x3 ^ key1, product0 & _MASK
         key0, key1 = key0 + _WEYL[0] & _MASK, key1 + _WEYL[1] & _MASK
-    return torch.stack([x0, x1, x2, x3], dim=-1).flatten(1)
+    return [x0, x1, x2, x3]
 
 
 def _unit(bits: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from genplug.errors import DataError
+from genplug.registry import one_line
 from genplug.samplesets import ArraySet, SampleSet
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
@@ -30,7 +32,9 @@ class ImageFiles:
     def __init__(self, path: Path, skip_bad: bool = False) -> None:
         self.path, self.name = path, str(path)
         self._zip = zipfile.ZipFile(path) if path.is_file() else None
-        names = self._zip.namelist() if self._zip else [str(p.relative_to(path)) for p in path.rglob("*")]
+        names = (
+            self._zip.namelist() if self._zip else [p.relative_to(path).as_posix() for p in path.rglob("*")]
+        )
         self.files = sorted(name for name in names if name.lower().endswith(SUFFIXES))
         if not self.files:
             raise DataError(f"{path} holds no images ({', '.join(SUFFIXES)})")
@@ -39,8 +43,9 @@ class ImageFiles:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return a digest of names and contents."""
-        return hashlib.sha256("".join(self._digests).encode()).hexdigest()
+        """Return a digest of names, contents and labels."""
+        labels = None if self.labels is None else self.labels.tolist()
+        return hashlib.sha256(f"{''.join(self._digests)}{labels}".encode()).hexdigest()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,17 +67,23 @@ class ImageFiles:
         """Decode every image once, before any work: name the bad ones or leave them out."""
         with ThreadPoolExecutor(4) as pool:
             looks = list(pool.map(self._look, self.files))
-        good = [(name, look) for name, look in zip(self.files, looks, strict=True) if not isinstance(look, str)]
-        bad = [f"{name} ({look})" for name, look in zip(self.files, looks, strict=True) if isinstance(look, str)]
+        good = [
+            (name, look) for name, look in zip(self.files, looks, strict=True) if not isinstance(look, str)
+        ]
+        bad = [
+            f"{name} ({look})" for name, look in zip(self.files, looks, strict=True) if isinstance(look, str)
+        ]
         if bad and (not skip_bad or not good):
             more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
             raise DataError(
-                f"{self.path}: {len(bad)} of {len(self.files)} images cannot be read: {', '.join(bad[:_SHOWN])}{more}; "
-                "repair them or leave them out with --skip-bad"
+                f"{self.path}: {len(bad)} of {len(self.files)} images cannot be read: "
+                f"{', '.join(bad[:_SHOWN])}{more}; repair them or leave them out with --skip-bad"
             )
         shapes = sorted({look[0] for _, look in good})
         if len(shapes) > 1:
-            raise DataError(f"{self.path} mixes image shapes {', '.join(map(str, shapes[:_SHOWN]))}; resize them alike")
+            raise DataError(
+                f"{self.path} mixes image shapes {', '.join(map(str, shapes[:_SHOWN]))}; resize them alike"
+            )
         self.skipped, self._shape = len(bad), shapes[0]
         self.files = [name for name, _ in good]
         self._digests = [f"{name}:{look[1]};" for name, look in good]
@@ -81,24 +92,36 @@ class ImageFiles:
         """Return one image's shape and digest, or what is wrong with it."""
         try:
             content = self._bytes(name)
+            if not content:
+                return "empty file"
             return tuple(decode_image(content).shape), hashlib.sha256(content).hexdigest()
-        except (OSError, DataError, UnidentifiedImageError, SyntaxError, zipfile.BadZipFile) as error:
-            return "empty file" if isinstance(error, UnidentifiedImageError) else str(error)[:80]
+        except UnidentifiedImageError:
+            return "not an image"
+        except Exception as error:  # decoders raise anything on damaged files
+            return one_line(error)[:80]
 
     def _labels(self) -> Tensor | None:
         """Return labels from `dataset.json` (NVlabs' layout) or from the first folder level."""
         names = self._zip.namelist() if self._zip else []
         if "dataset.json" in names or (self.path / "dataset.json").is_file():
-            labels = json.loads(self._bytes("dataset.json")).get("labels")
-            if not labels:
-                return None
-            table = {name: int(label) for name, label in labels}
-            return torch.tensor([table[name] for name in self.files])
+            return self._listed_labels()
         folders = [Path(name).parts[0] if len(Path(name).parts) > 1 else None for name in self.files]
         if None in folders or len(set(folders)) < 2:
             return None
         classes = sorted(set(map(str, folders)))
         return torch.tensor([classes.index(str(folder)) for folder in folders])
+
+    def _listed_labels(self) -> Tensor | None:
+        try:
+            labels = json.loads(self._bytes("dataset.json")).get("labels")
+            table = {name: int(label) for name, label in labels or ()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{self.path}: dataset.json is not in NVlabs' layout ({one_line(error)})"
+            ) from None
+        if missing := [name for name in self.files if table and name not in table]:
+            raise DataError(f"{self.path}: dataset.json has no label for {missing[0]}")
+        return torch.tensor([table[name] for name in self.files]) if table else None
 
 
 def decode_image(content: bytes) -> Tensor:
@@ -114,7 +137,9 @@ def decode_image(content: bytes) -> Tensor:
 def read_npy(path: Path) -> SampleSet:
     """Open an array file, memory-mapped: images NHWC or NCHW, or points ND."""
     try:
-        return ArraySet(_channels_first(np.load(path, mmap_mode="c", allow_pickle=False), path), name=str(path))
+        return ArraySet(
+            _channels_first(np.load(path, mmap_mode="c", allow_pickle=False), path), name=str(path)
+        )
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} is not a readable array file ({str(error)[:80]})") from None
 
@@ -129,7 +154,7 @@ def read_npz(path: Path) -> SampleSet:
             array = archive[key] if array is None else array
             labels = torch.from_numpy(archive["arr_1"]).long() if "arr_1" in names else None
         return ArraySet(_channels_first(array, path), labels, name=str(path))
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a readable npz archive ({str(error)[:80]})") from None
 
 
@@ -142,11 +167,22 @@ def _map_member(path: Path, member: str) -> Any:
     with path.open("rb") as file:
         file.seek(info.header_offset)
         local = file.read(30)
-        file.seek(info.header_offset + 30 + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little"))
+        file.seek(
+            info.header_offset
+            + 30
+            + int.from_bytes(local[26:28], "little")
+            + int.from_bytes(local[28:30], "little")
+        )
         version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        read_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
         shape, fortran, dtype = read_header(file)
-        if fortran or dtype.hasobject or file.tell() + dtype.itemsize * int(np.prod(shape)) > path.stat().st_size:
+        if (
+            fortran
+            or dtype.hasobject
+            or file.tell() + dtype.itemsize * int(np.prod(shape)) > path.stat().st_size
+        ):
             return None
         return np.memmap(path, dtype=dtype, mode="c", offset=file.tell(), shape=shape)
 
@@ -156,7 +192,7 @@ def _channels_first(array: Any, path: Path) -> Tensor:
     if array.ndim == 2:
         return torch.from_numpy(np.asarray(array, dtype=np.float32))
     if array.ndim == 4 and array.dtype == np.uint8:
-        return torch.from_numpy(array if array.shape[1] in (1, 3) else array.transpose(0, 3, 1, 2))
+        return torch.from_numpy(array.transpose(0, 3, 1, 2) if array.shape[3] in (1, 3) else array)
     raise DataError(f"{path}: {array.dtype} array of shape {array.shape} is neither uint8 images nor points")
 
 

@@ -161,6 +161,7 @@ def _collect(result: Catalog, plugin: object, plugin_name: str, package: Package
             try:
                 specs = tuple(implementation.function())
                 if hook == "register_presets":
+                    _check_presets(specs)
                     result.preset_sources.append((package, specs))
                     continue
                 for spec in specs:
@@ -176,7 +177,9 @@ def _check_hooks(plugin: object) -> None:
     for name in dir(plugin):
         value = getattr(plugin, name, None)
         if callable(value) and hasattr(value, "genplug_impl") and not hasattr(hookspecs, name):
-            raise GenplugError(f"implements the unknown hook {name!r}: written for another version of genplug")
+            raise GenplugError(
+                f"implements the unknown hook {name!r}: written for another version of genplug"
+            )
 
 
 def _check_spec(spec: object, hook: str) -> None:
@@ -188,6 +191,12 @@ def _check_spec(spec: object, hook: str) -> None:
     for word in words:
         if word not in CAPABILITIES:
             raise unknown("capability", word, CAPABILITIES)
+
+
+def _check_presets(presets: Iterable[object]) -> None:
+    for preset in presets:
+        if not isinstance(preset, Preset):
+            raise TypeError(f"returned {preset!r}, which is not a preset")
 
 
 def one_line(error: BaseException) -> str:

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from genplug.stages import run_stage
 if TYPE_CHECKING:
     from genplug.config import TrainConfig
     from genplug.fit import Fit, Rows, Step
-    from genplug.resolve import Resolved
+    from genplug.parts import Resolved
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Run:
 
     `directory` is None where nothing is stored; stages then are not available. `scope` is the
     folder inside it that stages of the current objective belong to, `key` what all of them
-    depend on.
+    depend on. `extractors` holds the options of extractors that have some, by name.
     """
 
     accelerator: Accelerator
@@ -47,13 +46,16 @@ class Run:
     log: Log = field(default_factory=Silent)
     catalog: Catalog = field(default_factory=catalog)
     resolved: Resolved | None = None
+    extractors: Mapping[str, Config] = field(default_factory=dict)
     scope: str = ""
     key: Mapping[str, Any] = field(default_factory=dict)
+    _built: dict[str, Any] = field(default_factory=dict, repr=False)  # shared by all scopes
 
     @property
     def device(self) -> torch.device:
         """The device of this process."""
-        return self.accelerator.device
+        device: torch.device = self.accelerator.device
+        return device
 
     @property
     def seed(self) -> int:
@@ -67,7 +69,15 @@ class Run:
 
     def wait(self) -> None:
         """Wait until every process is here."""
-        self.accelerator.wait_for_everyone()  # type: ignore[no-untyped-call]
+        self.accelerator.wait_for_everyone()
+
+    def all(self, value: bool) -> bool:
+        """Return whether a value is true on every process."""
+        if self.accelerator.num_processes == 1:
+            return value
+        from accelerate.utils import gather_object
+
+        return all(gather_object([value]))
 
     def seeds(self, purpose: Purpose, n: int, block: int = 0) -> Tensor:
         """Return n seeds, int64 N, that no other purpose or block of any run shares."""
@@ -103,12 +113,13 @@ class Run:
 
         return fit(self, name, generator, step, data, config, key=key, snapshots=snapshots, dropout=dropout)
 
-    @cached_property
+    @property
     def data(self) -> Dataset:
         """The run's data set."""
         if self.resolved is None:
             raise DataError("this work needs a data set; use genplug.run(...)")
-        return self.resolved.dataset.config.build(self)  # type: ignore[attr-defined, no-any-return]
+        dataset: Dataset = self._once("dataset", self.resolved.dataset.config.build)
+        return dataset
 
     def dataset(self, split: str) -> SampleSet:
         """Return a split of the run's data set."""
@@ -122,9 +133,10 @@ class Run:
 
     def extractor(self, name: str) -> Extractor:
         """Build a feature extractor, with the options of the run's configuration."""
-        if name not in self._extractors:
-            self._extractors[name] = self._configured("extractor", name).build(self)  # type: ignore[attr-defined]
-        return self._extractors[name]
+        config = self.extractors.get(name)
+        build = config.build if config else lambda run: run.component("extractor", name)
+        extractor: Extractor = self._once(f"extractor.{name}", build)
+        return extractor
 
     def features(self, samples: SampleSet, extractor: str) -> Tensor:
         """Return float32 features ND of a sample set, cached on disk by content."""
@@ -143,15 +155,11 @@ class Run:
             with (self.directory / "events.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, default=str) + "\n")
 
-    def _configured(self, kind: str, name: str) -> Config:
-        parts = {part.name: part for part in (self.resolved.extractors if self.resolved else ())}
-        if kind == "extractor" and name in parts:
-            return parts[name].config
-        return validate(self.catalog.get(kind, name).config_model(), {}, f"{kind}.{name}")  # type: ignore[no-any-return]
-
-    @cached_property
-    def _extractors(self) -> dict[str, Extractor]:
-        return {}
+    def _once(self, key: str, build: Callable[[Run], Any]) -> Any:
+        """Build what all scopes of a run share."""
+        if key not in self._built:
+            self._built[key] = build(self)
+        return self._built[key]
 
 
 def make_accelerator(settings: RunSettings, runtime: RuntimeSettings) -> Accelerator:

@@ -53,7 +53,7 @@ class ArraySet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return a digest of shape, type and values."""
+        """Return a digest of shape, type, values and labels."""
         return content_digest(self)
 
     @property
@@ -74,7 +74,9 @@ class Subset:
 
     def __init__(self, whole: SampleSet, rows: Sequence[int], name: str | None = None) -> None:
         self.whole, self.rows, self.name = whole, list(rows), name or whole.name
-        self.labels = None if whole.labels is None else whole.labels[torch.as_tensor(self.rows, dtype=torch.int64)]
+        self.labels = (
+            None if whole.labels is None else whole.labels[torch.as_tensor(self.rows, dtype=torch.int64)]
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -186,8 +188,9 @@ def subsample(samples: SampleSet, n: int, seed: int) -> SampleSet:
 
 
 def content_digest(samples: SampleSet) -> str:
-    """Return a sha256 over count, shape, type and values, read in batches."""
-    hasher = hashlib.sha256(f"{len(samples)}:{samples.shape}".encode())
+    """Return a sha256 over count, shape, labels, type and values, read in batches."""
+    labels = None if samples.labels is None else samples.labels.tolist()
+    hasher = hashlib.sha256(f"{len(samples)}:{samples.shape}:{labels}".encode())
     for batch in batches(samples):
         hasher.update(str(batch.dtype).encode())
         hasher.update(batch.contiguous().numpy().tobytes())

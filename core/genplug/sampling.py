@@ -41,7 +41,9 @@ def draw(
 ) -> None:
     """Write samples, one `.npz` per batch, skipping the batches that are there."""
     if generator.size is not None and len(seeds_N) > generator.size:
-        raise DataError(f"{len(seeds_N)} samples asked of a generator that has {generator.size}; lower run.samples")
+        raise DataError(
+            f"{len(seeds_N)} samples asked of a generator that has {generator.size}; lower run.samples"
+        )
 
     def write(path: Path, batch_seeds_N: Tensor) -> None:
         cond = generator.conditions(batch_seeds_N, policy)
@@ -95,4 +97,3 @@ def open_samples(directory: Path, name: str) -> SampleSet:
         raise DataError(f"{directory} holds no samples")
     parts = [read_npz(path) for path in shards]
     return Joined(parts, name)
-

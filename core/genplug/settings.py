@@ -12,15 +12,21 @@ from genplug.config import Config
 class RunSettings(Config):
     """The `[run]` section: what is sampled and judged, and how much of it."""
 
-    seed: int = Field(0, ge=0, le=2**20 - 1, description="seeds everything: training, pools, selection, report")
+    seed: int = Field(
+        0, ge=0, le=2**20 - 1, description="seeds everything: training, pools, selection, report"
+    )
     samples: int = Field(1000, ge=1, description="samples per seed block")
-    blocks: int = Field(3, ge=1, le=64, description="seed blocks; the spread of a score is measured over them")
+    blocks: int = Field(
+        3, ge=1, le=64, description="seed blocks; the spread of a score is measured over them"
+    )
     batch_size: int = Field(250, ge=1, description="samples per batch of sampling and feature extraction")
     classes: Literal["balanced", "random"] = Field("balanced", description="how labels belong to seeds")
     extractors: tuple[str, ...] = Field(("pixels",), description="feature extractors, one set of scores each")
     evaluators: tuple[str, ...] = Field((), description="evaluators by name")
     evaluate_each: bool = Field(False, description="evaluate after each objective, not only the last")
-    quantise: bool = Field(True, description="round generated images to the data set's grey levels before scoring")
+    quantise: bool = Field(
+        True, description="round generated images to the data set's grey levels before scoring"
+    )
     precision: Literal["no", "bf16", "fp16"] = Field("no", description="mixed precision of training")
     skip_bad: bool = Field(False, description="leave out images that cannot be read, and count them")
 

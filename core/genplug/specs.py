@@ -143,8 +143,9 @@ class Preset:
     """A named configuration of a component, with weights if it has any.
 
     `name` is `family.tag`; `family` is the component's name. `values` are configuration
-    values by their dotted keys. `unset` are keys whose value the source does not give: the
-    user must. `recipes` maps an objective's name to the preset that suits this generator.
+    values by their dotted keys. `unset` are keys (alternatives joined by `|`) whose value the
+    source does not give: the user must. `recipes` maps an objective's name to the preset that suits this
+    generator.
     """
 
     name: str

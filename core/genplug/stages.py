@@ -55,7 +55,10 @@ def run_stage(
         if partial.exists() and _read_digest(partial) != digest:
             shutil.rmtree(partial)
         partial.mkdir(parents=True, exist_ok=True)
-        write_json(partial / KEY_FILE, {"name": name, "digest": digest, "key": json.loads(json.dumps(key, default=str))})
+        write_json(
+            partial / KEY_FILE,
+            {"name": name, "digest": digest, "key": json.loads(json.dumps(key, default=str))},
+        )
     wait()
     work(partial)
     wait()

@@ -35,7 +35,9 @@ class TrainedWeights:
 class EncodedRows:
     """A sample set as training rows: encoded on the fly, conditioned on its labels."""
 
-    def __init__(self, samples: SampleSet, encode: Callable[[Tensor, NoiseSource], Tensor], labelled: bool) -> None:
+    def __init__(
+        self, samples: SampleSet, encode: Callable[[Tensor, NoiseSource], Tensor], labelled: bool
+    ) -> None:
         self.samples, self.encode = samples, encode
         self.labels = samples.labels if labelled else None
 

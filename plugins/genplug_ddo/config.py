@@ -25,7 +25,10 @@ class PretrainConfig(Config):
     train: TrainConfig = Field(TrainConfig(), description="the training loop")
     snapshots: int = Field(1, ge=1, description="equally spaced snapshots that are kept")
     posthoc_std: float = Field(
-        0.0, ge=0, lt=0.289, description="relative length of an average reconstructed from the snapshots (0: none)"
+        0.0,
+        ge=0,
+        lt=0.289,
+        description="relative length of an average reconstructed from the snapshots (0: none)",
     )
 
     @model_validator(mode="after")
@@ -59,24 +62,35 @@ class DdoConfig(Config):
     sweep: tuple[tuple[Positive, Positive], ...] = Field(
         (), description="(alpha, beta) pairs tried in every round, the best kept; empty: alpha and beta alone"
     )
-    rounds: int = Field(1, ge=1, description="rounds of self-play, each against the best result of the one before")
+    rounds: int = Field(
+        1, ge=1, description="rounds of self-play, each against the best result of the one before"
+    )
     train: TrainConfig = Field(
-        TrainConfig(warmup=0.2, ema_halflife=25.0, balance=False), description="the training loop of one round"
+        TrainConfig(warmup=0.2, ema_halflife=25.0, balance=False),
+        description="the training loop of one round",
     )
     pool: int = Field(
-        -1, ge=-1, description="samples of the reference drawn before a round (0: online; -1: as many as real ones)"
+        -1,
+        ge=-1,
+        description="samples of the reference drawn before a round (0: online; -1: as many as real ones)",
     )
     reencode: bool = Field(False, description="decode and encode generated samples again, as real ones were")
     log_mean: float | None = Field(None, description="mean of ln sigma (default: as in pretraining)")
-    log_std: float | None = Field(None, gt=0, description="standard deviation of ln sigma (default: as in pretraining)")
+    log_std: float | None = Field(
+        None, gt=0, description="standard deviation of ln sigma (default: as in pretraining)"
+    )
     checkpoints: int = Field(3, ge=1, description="candidates per round, equally spaced")
     select: str = Field("fd", description="score of an installed evaluator that picks round and candidate")
     select_evaluator: str = Field("frechet", description="evaluator that gives the score")
     select_extractor: str = Field("pixels", description="feature extractor of that score")
-    select_samples: int = Field(1000, ge=2, description="samples per selection block, on seeds never reported")
+    select_samples: int = Field(
+        1000, ge=2, description="samples per selection block, on seeds never reported"
+    )
     select_blocks: int = Field(2, ge=1, description="selection blocks")
     patience: float = Field(
-        0.0, ge=0, description="standard errors of the score by which a round must beat its reference to go on"
+        0.0,
+        ge=0,
+        description="standard errors of the score by which a round must beat its reference to go on",
     )
 
     @model_validator(mode="after")
@@ -95,7 +109,11 @@ class DdoConfig(Config):
         chosen = trainings * self.checkpoints * self.select_samples * self.select_blocks
         return {
             "training_images": trainings * self.train.steps * self.train.batch_size,
-            "reference_samples": "online" if self.pool == 0 else self.rounds * self.pool if self.pool > 0 else "data",
+            "reference_samples": "online"
+            if self.pool == 0
+            else self.rounds * self.pool
+            if self.pool > 0
+            else "data",
             "selection_samples": chosen,
         }
 

@@ -1,4 +1,4 @@
-"""Direct Discriminative Optimization: rounds of self-play against a frozen reference (algorithm of section 3)."""
+"""Direct Discriminative Optimization: rounds of self-play against a frozen reference (section 3)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from genplug.condition import Condition
 from genplug.errors import ConfigError, NonFiniteError
 from genplug.evaluation import judge
 from genplug.fit import Batch, Fit, Rows, Snapshot, StepResult
+from genplug.parts import Part
 from genplug.protocols import EvalInputs, NoiseSpec
-from genplug.resolve import Part
 from genplug.runtime import Run
 from genplug.samplesets import Quantised, SampleSet
 from genplug.sampling import each_batch, sample_stage
@@ -86,11 +86,20 @@ class Ddo(TrainedWeights):
         return found
 
     def _fit(
-        self, name: str, reference: Any, run: Run, data: dict[str, Rows], alpha: float, beta: float, train: Any
+        self,
+        name: str,
+        reference: Any,
+        run: Run,
+        data: dict[str, Rows],
+        alpha: float,
+        beta: float,
+        train: Any,
     ) -> Fit:
         """Train a copy of the reference against it."""
         levels = training_levels(reference, self.config.log_mean, self.config.log_std)
-        every = [round(train.steps * (i + 1) / self.config.checkpoints) for i in range(self.config.checkpoints)]
+        every = [
+            round(train.steps * (i + 1) / self.config.checkpoints) for i in range(self.config.checkpoints)
+        ]
         key = {**training_key(run, reference), "alpha": alpha, "beta": beta, "levels": str(levels)}
 
         def step(model: Any, batch: Batch) -> StepResult:
@@ -98,8 +107,10 @@ class Ddo(TrainedWeights):
 
         return run.fit(name, reference.clone(), step, data, train, key=key, snapshots=every)
 
-    def _beta(self, reference: Any, run: Run, data: dict[str, Rows], alpha: float, beta: float, number: int) -> float:
-        """Return the beta of a training: as given, for this dimension, or adapted to the log-ratio's spread."""
+    def _beta(
+        self, reference: Any, run: Run, data: dict[str, Rows], alpha: float, beta: float, number: int
+    ) -> float:
+        """Return the beta of a training: as given, by dimension, or adapted to the log-ratio's spread."""
         if self.config.beta_mode == "fixed":
             return beta
         dimension = math.prod(reference.x_shape)
@@ -110,7 +121,9 @@ class Ddo(TrainedWeights):
         tail = curve[-max(1, len(curve) // 5) :]
         spread = statistics.fmean((p["spread_real"] + p["spread_fake"]) / 2 for p in tail)
         if not spread > 0:
-            raise ConfigError("the log-ratio did not move in adapt_steps; raise train.lr or objective.adapt_steps")
+            raise ConfigError(
+                "the log-ratio did not move in adapt_steps; raise train.lr or objective.adapt_steps"
+            )
         return 1 / spread
 
     def _pool(self, reference: Any, run: Run) -> TensorRows:
@@ -126,7 +139,9 @@ class Ddo(TrainedWeights):
             save_weights({"x": x, **labels}, path)
 
         def work(partial: Path) -> None:
-            each_batch(run, seeds_N, run.settings.batch_size, partial, ".safetensors", "reference samples", write)
+            each_batch(
+                run, seeds_N, run.settings.batch_size, partial, ".safetensors", "reference samples", write
+            )
 
         key = {"weights": digest(reference.state_dict()), "count": count, "batch": run.settings.batch_size}
         directory = run.stage("pool", {**key, "reencode": self.config.reencode}, work)
@@ -153,10 +168,13 @@ class Judge:
         assert isinstance(spec, EvaluatorSpec)
         if config.select not in spec.scores:
             raise ConfigError(
-                f"evaluator {spec.name!r} gives {', '.join(spec.scores)}, not {config.select!r}; set objective.select"
+                f"evaluator {spec.name!r} gives {', '.join(spec.scores)}, not {config.select!r}; "
+                "set objective.select"
             )
         self.better, self.part = spec.scores[config.select], Part(entry, entry.config_model()())
-        self.name = f"{config.select}-{config.select_extractor}" if "features" in spec.inputs else config.select
+        self.name = (
+            f"{config.select}-{config.select_extractor}" if "features" in spec.inputs else config.select
+        )
 
     def order(self, score: float) -> float:
         """Return a number that is lower for better scores."""
@@ -188,7 +206,13 @@ class Judge:
 
 
 def ddo_step(
-    model: Any, reference: Any, batch: Batch, alpha: float, beta: float, levels: NoiseSpec | None, reencode: bool
+    model: Any,
+    reference: Any,
+    batch: Batch,
+    alpha: float,
+    beta: float,
+    levels: NoiseSpec | None,
+    reencode: bool,
 ) -> StepResult:
     """Return the DDO loss of a batch of pairs; without a pool, the reference generates its half now."""
     x_real, cond_real = batch.rows["real"]

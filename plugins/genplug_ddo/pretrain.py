@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from genplug.ema import reconstruct
+from torch import Tensor
+
+from genplug.ema import reconstruct, solve_posthoc_coefficients
 from genplug.fit import Batch, Fit, StepResult
 from genplug.runtime import Run
 from genplug.training import TrainedWeights, real_rows, training_key, with_weights
@@ -31,18 +33,19 @@ class Pretrain(TrainedWeights):
             snapshots=every,
             dropout=True,
         )
-        weights = self._posthoc(fit) if config.posthoc_std else fit.last.weights()
+        buffers = [name for name, _ in generator.module.named_buffers()]
+        weights = self._posthoc(fit, buffers) if config.posthoc_std else fit.last.weights()
         return with_weights(generator, weights)
 
-    def _posthoc(self, fit: Fit) -> dict[str, Any]:
+    def _posthoc(self, fit: Fit, buffers: list[str]) -> dict[str, Tensor]:
         """Reconstruct an average of another length from the stored ones (EDM2, section 3)."""
-        stored = [snapshot for snapshot in fit.snapshots if snapshot.average != "raw" and snapshot.average != "ema"]
+        stored = [snapshot for snapshot in fit.snapshots if snapshot.average not in ("raw", "ema")]
         batch = self.config.train.batch_size
         offsets = [snapshot.step * batch for snapshot in stored]
         stds = [float(snapshot.average) for snapshot in stored]
-        return reconstruct(
-            (snapshot.weights() for snapshot in stored), offsets, stds, fit.last.step * batch, self.config.posthoc_std
-        )
+        target = self.config.posthoc_std
+        coefficients = solve_posthoc_coefficients(offsets, stds, fit.last.step * batch, target)[:, 0]
+        return reconstruct((snapshot.weights() for snapshot in stored), coefficients.tolist(), buffers)
 
 
 def pretraining_step(model: Any, batch: Batch) -> StepResult:

@@ -18,7 +18,9 @@ from genplug.protocols import NoiseSpec
 from genplug.random import NoiseSource
 
 
-def log_ratio(theta: Any, ref: Any, x: Tensor, cond: Condition | None, draws: NoiseSource, spec: NoiseSpec | None) -> Tensor:
+def log_ratio(
+    theta: Any, ref: Any, x: Tensor, cond: Condition | None, draws: NoiseSource, spec: NoiseSpec | None
+) -> Tensor:
     """Return Delta per row in nats.
 
     x holds as many generated rows as real ones behind each other; `draws` has one stream per

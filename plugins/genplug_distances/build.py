@@ -23,5 +23,7 @@ def _searching(distance: Euclidean, config: DistanceConfig) -> Distance:
     if config.backend != "faiss":
         return distance
     if not faiss_backend.available():
-        raise GenplugError("backend 'faiss' is missing or broken here; use backend 'torch', which is exact too")
+        raise GenplugError(
+            "backend 'faiss' is missing or broken here; use backend 'torch', which is exact too"
+        )
     return faiss_backend.FaissBackend(distance)

@@ -47,9 +47,12 @@ class StabilityVae:
         self.scale_C = FINAL_STD / std
         self.bias_C = -torch.tensor(RAW_MEAN) * self.scale_C
 
-    def encode(self, images_NCHW: Tensor, noise: Tensor) -> Tensor:
-        """Final latents of uint8 images, a posterior sample by `noise` (unit normal, of their shape)."""
-        return self.encode_latents(self.encode_pixels(images_NCHW), noise)
+    def encode(self, samples: Tensor, noise: NoiseSource | None = None) -> Tensor:
+        """Final latents of uint8 images NCHW: a posterior sample drawn from `noise`, its mean without."""
+        raw_NCHW = self.encode_pixels(samples)
+        shape = (len(raw_NCHW), raw_NCHW.shape[1] // 2, *raw_NCHW.shape[2:])
+        draws = None if noise is None else noise.normal(shape, "latent")
+        return self.encode_latents(raw_NCHW, draws)
 
     @torch.no_grad()
     def encode_pixels(self, images_NCHW: Tensor) -> Tensor:
@@ -59,11 +62,12 @@ class StabilityVae:
         posteriors = (vae.encode(chunk)["latent_dist"] for chunk in chunks)
         return torch.cat([torch.cat([p.mean, p.std], dim=1) for p in posteriors])
 
-    def encode_latents(self, raw_NCHW: Tensor, noise: Tensor) -> Tensor:
-        """Final latents: a posterior sample, standardised."""
+    def encode_latents(self, raw_NCHW: Tensor, noise_NCHW: Tensor | None) -> Tensor:
+        """Final latents: a posterior sample (the mean without unit normal noise), standardised."""
         mean, std = raw_NCHW.float().chunk(2, dim=1)
         scale, bias = self._constants(raw_NCHW.device)
-        return (mean + noise * std) * scale + bias
+        sample = mean if noise_NCHW is None else mean + noise_NCHW * std
+        return sample * scale + bias
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:

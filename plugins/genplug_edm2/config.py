@@ -27,7 +27,9 @@ class Edm2Config(GeneratorConfig):
     num_classes: int = Field(1000, ge=0, description="classes (0: unconditional)")
     latent: bool = Field(False, description="x is a latent of the Stable Diffusion autoencoder")
     channel_mult: tuple[int, ...] = Field((1, 2, 3, 4), min_length=1, description="width of each level")
-    channel_mult_noise: int | None = Field(None, ge=1, description="width of the noise embedding (channel_mult[0])")
+    channel_mult_noise: int | None = Field(
+        None, ge=1, description="width of the noise embedding (channel_mult[0])"
+    )
     channel_mult_emb: int | None = Field(None, ge=1, description="width of the embedding (the largest width)")
     num_blocks: int = Field(3, ge=1, description="residual blocks per level")
     attn_resolutions: tuple[int, ...] = Field((16, 8), description="resolutions with self-attention")
@@ -49,7 +51,9 @@ class Edm2Config(GeneratorConfig):
 
     def provides(self) -> frozenset[str]:
         """Return this configuration's capabilities."""
-        tags = {"class-conditional" if self.num_classes else "unconditional"} | ({"latent"} if self.latent else set())
+        tags = {"class-conditional" if self.num_classes else "unconditional"} | (
+            {"latent"} if self.latent else set()
+        )
         return frozenset({"denoiser", "trainable"} | tags)
 
     def x_shape(self) -> tuple[int, ...]:
@@ -59,7 +63,15 @@ class Edm2Config(GeneratorConfig):
     def network(self) -> dict[str, Any]:
         """Return the arguments of `network.Precond`, by the published names."""
         same = ("channel_mult_noise", "channel_mult_emb", "num_blocks", "channels_per_head", "label_balance")
-        same += ("concat_balance", "res_balance", "attn_balance", "clip_act", "dropout", "sigma_data", "logvar_channels")
+        same += (
+            "concat_balance",
+            "res_balance",
+            "attn_balance",
+            "clip_act",
+            "dropout",
+            "sigma_data",
+            "logvar_channels",
+        )
         return {name: getattr(self, name) for name in same} | {
             "img_resolution": self.resolution,
             "img_channels": self.channels,

@@ -79,7 +79,9 @@ def build(config: Edm2Config, run: Run) -> DenoiserGenerator:
         module=network.eval().requires_grad_(False).to(run.device),
         x_shape=config.x_shape(),
         num_classes=config.num_classes,
-        noise=NoiseSpec(config.sigma_min, config.sigma_max, config.sigma_data, config.log_mean, config.log_std),
+        noise=NoiseSpec(
+            config.sigma_min, config.sigma_max, config.sigma_data, config.log_mean, config.log_std
+        ),
         provides=config.provides(),
     )
     return DenoiserGenerator(

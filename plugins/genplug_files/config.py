@@ -25,4 +25,4 @@ class FilesConfig(Config):
         """Open the files."""
         from genplug_files.dataset import FilesDataset
 
-        return FilesDataset(self, run.settings.skip_bad)
+        return FilesDataset(self, run)

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from genplug.errors import DataError
-from genplug.readers import open_path
+from genplug.opening import open_samples
+from genplug.runtime import Run
 from genplug.samplesets import SampleSet, Subset
 from genplug_files.config import FilesConfig
 
@@ -19,10 +20,10 @@ _SPLIT_SEED = 0
 class FilesDataset:
     """Samples of a path, split once and for all by a fixed permutation."""
 
-    def __init__(self, config: FilesConfig, skip_bad: bool = False) -> None:
+    def __init__(self, config: FilesConfig, run: Run) -> None:
         self.config, self.levels = config, config.levels
-        self.whole = open_path(Path(config.path), skip_bad)
-        self.apart = open_path(Path(config.held_out_path), skip_bad) if config.held_out_path else None
+        self.whole = open_samples(run, Path(config.path))
+        self.apart = open_samples(run, Path(config.held_out_path)) if config.held_out_path else None
         labels = self.whole.labels
         self.num_classes = None if labels is None else int(labels.max()) + 1
 

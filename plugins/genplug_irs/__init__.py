@@ -8,7 +8,7 @@ def register_evaluators():
     return [
         EvaluatorSpec(
             name="irs",
-            summary="Image Retrieval Score: likeliest share of training images within reach, and relative to real data",
+            summary="Image Retrieval Score: share of training images within reach, and relative to real data",
             config="genplug_irs.config:IrsConfig",
             inputs=("samples", "features", "held_out", "train"),
             scores={"irs": "higher", "irs-alpha": "higher", "irs-adjusted": "higher"},

@@ -12,7 +12,13 @@ from genplug.protocols import Distance, EvalInputs, Score
 from genplug.runtime import Run
 from genplug.samplesets import SampleSet, subsample
 from genplug_irs.config import IrsConfig
-from genplug_irs.statistics import adjusted_score, chao1, coupon_expected_fraction, estimate_reach, retrieval_counts
+from genplug_irs.statistics import (
+    adjusted_score,
+    chao1,
+    coupon_expected_fraction,
+    estimate_reach,
+    retrieval_counts,
+)
 
 
 class IrsEvaluator:
@@ -38,9 +44,22 @@ class IrsEvaluator:
             for s in (inputs.samples, inputs.held_out)
         )
         N, k_fake, k_real = len(corpus_ND), int((fake_N > 0).sum()), int((real_N > 0).sum())
-        reach, ratio = estimate_reach(k_fake, n, N, alpha_e), adjusted_score(k_fake, k_real, n, N, self.config.bootstrap, seed=run.seed)
-        extra: dict[str, Any] = {"n_learned": k_fake, "n": n, "N": N, "alpha": n / N, "chao1": chao1(fake_N) / N}
-        extra |= {"ideal_alpha": coupon_expected_fraction(n, N), "reference_n_learned": k_real, "alpha_e": alpha_e}
+        reach, ratio = (
+            estimate_reach(k_fake, n, N, alpha_e),
+            adjusted_score(k_fake, k_real, n, N, self.config.bootstrap, seed=run.seed),
+        )
+        extra: dict[str, Any] = {
+            "n_learned": k_fake,
+            "n": n,
+            "N": N,
+            "alpha": n / N,
+            "chao1": chao1(fake_N) / N,
+        }
+        extra |= {
+            "ideal_alpha": coupon_expected_fraction(n, N),
+            "reference_n_learned": k_real,
+            "alpha_e": alpha_e,
+        }
         bounds = f"Clopper-Pearson, error at most {alpha_e:g} per bound"
         value, low, high = reach.irs_inf
 
@@ -50,7 +69,9 @@ class IrsEvaluator:
         return {
             "irs": score(value, low, high, bounds),
             "irs-alpha": score(reach.irs_alpha, reach.irs_alpha, reach.irs_alpha, "none: a count"),
-            "irs-adjusted": score(ratio.value, ratio.low, ratio.high, f"{ratio.level:.0%} parametric bootstrap"),
+            "irs-adjusted": score(
+                ratio.value, ratio.low, ratio.high, f"{ratio.level:.0%} parametric bootstrap"
+            ),
         }
 
     def _retrieved(

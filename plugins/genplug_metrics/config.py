@@ -29,9 +29,13 @@ class PrdcConfig(Config):
     """Options of precision, recall, density and coverage."""
 
     k: int = Field(5, ge=1, description="neighbours that span a ball")
-    convention: Literal["<", "<="] = Field("<", description="whether the rim belongs to a ball: '<' as in prdc, '<=' as in torch-fidelity")
+    convention: Literal["<", "<="] = Field(
+        "<", description="whether the rim belongs to a ball: '<' as in prdc, '<=' as in torch-fidelity"
+    )
     distance: Literal["euclidean", "cosine"] = Field("euclidean", description="distance of the balls")
-    equal_counts: bool = Field(True, description="use as many real as generated samples, drawn with a fixed seed")
+    equal_counts: bool = Field(
+        True, description="use as many real as generated samples, drawn with a fixed seed"
+    )
 
     def build(self, run: Run) -> PrdcEvaluator:
         """Return the evaluator."""

@@ -29,7 +29,9 @@ class FrechetEvaluator:
         real_ND, fake_MD = run.features(held_out, extractor), run.features(inputs.samples, extractor)
         n, m = len(real_ND), len(fake_MD)
         if min(n, m) < 2:
-            raise DataError(f"a Frechet distance needs at least 2 samples a side, not {n} real and {m} generated")
+            raise DataError(
+                f"a Frechet distance needs at least 2 samples a side, not {n} real and {m} generated"
+            )
         found = frechet_from_features(fake_MD, real_ND)
         groups = min(self.config.groups, n // 2, m // 2)
         spread = (
@@ -51,10 +53,16 @@ class PrdcEvaluator:
     def evaluate(self, inputs: EvalInputs, run: Run) -> dict[str, Score]:
         """Return the four scores; intervals are over rows, with the balls as they are."""
         held_out, extractor = _features_of(inputs)
-        real, fake = equal_counts(held_out, inputs.samples, run.seed) if self.config.equal_counts else (held_out, inputs.samples)
+        real, fake = (
+            equal_counts(held_out, inputs.samples, run.seed)
+            if self.config.equal_counts
+            else (held_out, inputs.samples)
+        )
         n, m, k = len(real), len(fake), self.config.k
         if min(n, m) <= k:
-            raise DataError(f"k = {k} neighbours need more than {k} samples a side, not {n} real and {m} generated")
+            raise DataError(
+                f"k = {k} neighbours need more than {k} samples a side, not {n} real and {m} generated"
+            )
         distance = Cosine() if self.config.distance == "cosine" else Euclidean()
         strict = self.config.convention == "<"
         real_ND, fake_MD = run.features(real, extractor), run.features(fake, extractor)
@@ -67,7 +75,8 @@ class PrdcEvaluator:
         }
         extra = {"k": k, "convention": self.config.convention, "distance": self.config.distance}
         return {
-            name: _score(getattr(found, name), interval, m, n, extractor, extra) for name, interval in intervals.items()
+            name: _score(getattr(found, name), interval, m, n, extractor, extra)
+            for name, interval in intervals.items()
         }
 
 
@@ -87,6 +96,10 @@ def _share(hits: Tensor) -> Interval:
     return wilson(int(hits.sum()), len(hits), _LEVEL)
 
 
-def _score(value: float, interval: Interval, n_generated: int, n_real: int, extractor: str, extra: dict) -> Score:  # type: ignore[type-arg]
+def _score(
+    value: float, interval: Interval, n_generated: int, n_real: int, extractor: str, extra: dict
+) -> Score:  # type: ignore[type-arg]
     kind = f"{interval.level:.0%} {interval.kind}"
-    return Score(value, interval.low, interval.high, kind, n_generated, n_real, extractor=extractor, extra=extra)
+    return Score(
+        value, interval.low, interval.high, kind, n_generated, n_real, extractor=extractor, extra=extra
+    )

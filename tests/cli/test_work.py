@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 
 from genplug_cli.main import app
-from genplug_cli.ordering import seed_span
+from genplug_cli.sample import seed_span
 from genplug_cli.scores import arrow, value_text
 from genplug_cli.terminal import plain, table
 

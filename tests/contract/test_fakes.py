@@ -13,7 +13,7 @@ import torch
 
 import genplug
 from genplug.errors import CapabilityError, GenplugError
-from genplug.resolve import resolve
+from genplug.resolving import resolve
 from genplug.writers import export
 
 POINTS = {"dataset": "fake-rings", "extractors": ["fake-mean"], "evaluators": ["fake-gap"]}
@@ -38,7 +38,12 @@ CHAINS = {
     "latent, trained": ("fake-latent", ["pretrain"], [("objective.train", TRAIN)], TILES),
     "tokens, trained": ("fake-tokens", ["pretrain"], [("objective.train", TRAIN)], TILES),
     "points, guided": ("fake-points", ["fake-shrink"], [], POINTS),
-    "points, second generator": ("fake-points", ["fake-contrast"], [("objective.guide", "fake-points")], POINTS),
+    "points, second generator": (
+        "fake-points",
+        ["fake-contrast"],
+        [("objective.guide", "fake-points")],
+        POINTS,
+    ),
     "points, other condition": ("fake-points", ["fake-recondition"], [], POINTS),
     "latent, postprocessed": ("fake-latent", ["fake-shift"], [], TILES),
     "text, postprocessed": ("fake-text", ["fake-shift"], [("objective.by", 7)], TILES),
@@ -67,7 +72,10 @@ def test_every_kind_of_generator_and_stage_runs_is_saved_and_restored(name: str,
 def test_a_folder_is_a_finite_generator_that_can_only_be_postprocessed(tmp_path: Path) -> None:
     from genplug.samplesets import ArraySet
 
-    export(ArraySet(torch.arange(24, dtype=torch.uint8).reshape(24, 1, 1, 1).expand(24, 1, 4, 4).clone()), tmp_path / "in")
+    export(
+        ArraySet(torch.arange(24, dtype=torch.uint8).reshape(24, 1, 1, 1).expand(24, 1, 4, 4).clone()),
+        tmp_path / "in",
+    )
     sets = [("generator.path", str(tmp_path / "in"))]
     result = run(tmp_path / "x", "fake-folder", ["fake-shift"], sets, **TILES)
     assert result.metrics["improved"]["gap-fake-mean"]["n_generated"] == 12
@@ -84,9 +92,19 @@ def test_matching_follows_the_chain() -> None:
 
 def test_a_second_generator_is_checked_before_any_work() -> None:
     with pytest.raises(CapabilityError, match="guide 'fake-tokens' lacks denoiser"):
-        resolve(generator="fake-points", objectives=["fake-contrast"], sets=[("objective.guide", "fake-tokens")], **POINTS)
+        resolve(
+            generator="fake-points",
+            objectives=["fake-contrast"],
+            sets=[("objective.guide", "fake-tokens")],
+            **POINTS,
+        )
     with pytest.raises(CapabilityError, match=r"x of shape \(4, 2, 2\), generator 'fake-points' of \(2,\)"):
-        resolve(generator="fake-points", objectives=["fake-contrast"], sets=[("objective.guide", "fake-latent")], **POINTS)
+        resolve(
+            generator="fake-points",
+            objectives=["fake-contrast"],
+            sets=[("objective.guide", "fake-latent")],
+            **POINTS,
+        )
 
 
 def test_a_run_can_be_the_second_generator(tmp_path: Path) -> None:
@@ -104,8 +122,25 @@ def test_an_evaluator_can_see_the_generators(tmp_path: Path) -> None:
 
 def test_two_processes_make_the_numbers_of_one(tmp_path: Path) -> None:
     """Sampling, training and scoring are shared out; thirteen samples do not divide by two."""
-    command = ["run", "-g", "fake-points", "-o", "pretrain", "--dataset", "fake-rings", "--extractor", "fake-mean"]
-    command += ["--evaluator", "fake-gap", "--set", "objective.train.steps=6", "--set", "objective.train.batch_size=8"]
+    command = [
+        "run",
+        "-g",
+        "fake-points",
+        "-o",
+        "pretrain",
+        "--dataset",
+        "fake-rings",
+        "--extractor",
+        "fake-mean",
+    ]
+    command += [
+        "--evaluator",
+        "fake-gap",
+        "--set",
+        "objective.train.steps=6",
+        "--set",
+        "objective.train.batch_size=8",
+    ]
     command += ["--set", "run.samples=13", "--set", "run.blocks=2", "--set", "run.batch_size=4", "--quiet"]
     for count in (1, 2):
         out = tmp_path / str(count)

@@ -14,13 +14,17 @@ import genplug
 from genplug.errors import ConfigError, NonFiniteError
 from genplug.fit import Batch
 from genplug.random import NoiseSource
-from genplug.resolve import resolve
+from genplug.resolving import resolve
 from genplug.training import frozen
 from genplug_ddo.ddo import ddo_step
 from genplug_ddo.loss import ddo_loss
 from genplug_ddo.ratio import training_levels
 
-SCORES = [("objective.select_evaluator", "fake-gap"), ("objective.select", "gap"), ("objective.select_extractor", "fake-mean")]
+SCORES = [
+    ("objective.select_evaluator", "fake-gap"),
+    ("objective.select", "gap"),
+    ("objective.select_extractor", "fake-mean"),
+]
 SMALL = [("run.samples", 24), ("run.blocks", 2), ("run.batch_size", 16), *SCORES]
 SMALL += [("objective.select_samples", 32), ("objective.train.steps", 12), ("objective.train.batch_size", 16)]
 DATA = {"fake-points": "fake-rings", "fake-tokens": "fake-tiles", "fake-latent": "fake-tiles"}
@@ -61,7 +65,7 @@ def test_at_the_start_the_log_ratio_is_exactly_zero(name: str, alpha: float) -> 
 
 @pytest.mark.parametrize("name", ["fake-points", "fake-latent"])
 def test_the_first_gradient_is_half_beta_of_real_minus_alpha_fake_loss(name: str) -> None:
-    """Methods 2.6(b), re-derived: grad L = beta/2 (grad l_real - alpha grad l_fake), l = lambda ||D - x||^2."""
+    """Methods 2.6(b): grad L = beta/2 (grad l_real - alpha grad l_fake), l = lambda ||D - x||^2."""
     model, alpha, beta = genplug.load(name).clone(), 0.7, 0.3
     model.module.requires_grad_(True)
     batch, levels = pairs(model), training_levels(model, None, None)
@@ -85,7 +89,7 @@ def bumps() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("beta", [1.0, 0.5, 0.25])
 def test_the_optimum_is_the_closed_form_of_theorem_3_3(beta: float) -> None:
-    """p_theta ~ p_ref^(1 - 1/beta) p_data^(1/beta) is stationary at alpha* = Z^beta, and at no other alpha."""
+    """p_theta ~ p_ref^(1 - 1/beta) p_data^(1/beta) is stationary at alpha* = Z^beta alone."""
     p_data, p_ref = bumps()
     unnormalised = p_ref ** (1 - 1 / beta) * p_data ** (1 / beta)
     Z = unnormalised.sum()
@@ -107,15 +111,25 @@ def test_the_optimum_is_the_closed_form_of_theorem_3_3(beta: float) -> None:
     if beta == 1.0:
         mix = (p_data + p_ref) / 2
         jsd = 0.5 * ((p_data * (p_data / mix).log()).sum() + (p_ref * (p_ref / mix).log()).sum())
-        assert float(expected_loss(p_data.log(), 1.0)) == pytest.approx(float(2 * math.log(2) - 2 * jsd), abs=1e-12)
+        assert float(expected_loss(p_data.log(), 1.0)) == pytest.approx(
+            float(2 * math.log(2) - 2 * jsd), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("generator", DATA)
 @pytest.mark.parametrize("pool", [-1, 0])
 def test_a_whole_run_works_for_denoisers_and_likelihoods(generator: str, pool: int, tmp_path: Path) -> None:
-    sets = [("objective.pool", pool), ("objective.rounds", 2), ("objective.train.lr", 0.02), ("objective.reencode", pool == 0)]
+    sets = [
+        ("objective.pool", pool),
+        ("objective.rounds", 2),
+        ("objective.train.lr", 0.02),
+        ("objective.reencode", pool == 0),
+    ]
     genplug.run(resolved=resolved(generator, sets), out=tmp_path / "x")
-    curve = [json.loads(line) for line in (tmp_path / "x/stages/1-ddo/round-1/fit-1/curve.jsonl").read_text().splitlines()]
+    curve = [
+        json.loads(line)
+        for line in (tmp_path / "x/stages/1-ddo/round-1/fit-1/curve.jsonl").read_text().splitlines()
+    ]
     assert curve[0]["objective"] == pytest.approx(2 * math.log(2), abs=1e-6)
     assert curve[0]["spread_real"] == 0
     assert curve[-1]["spread_real"] > 0
@@ -141,7 +155,10 @@ def test_beta_is_rescaled_by_dimension_or_adapted_to_the_spread(tmp_path: Path) 
     assert f"beta {0.001 * 3072 / 2:.4g}" in labels[1]
     sets = [("objective.beta_mode", "adapt"), ("objective.adapt_steps", 10)]
     genplug.run(resolved=resolved("fake-points", sets), out=tmp_path / "a")
-    curve = [json.loads(line) for line in (tmp_path / "a/stages/1-ddo/round-1/adapt-1/curve.jsonl").read_text().splitlines()]
+    curve = [
+        json.loads(line)
+        for line in (tmp_path / "a/stages/1-ddo/round-1/adapt-1/curve.jsonl").read_text().splitlines()
+    ]
     spread = sum(p["spread_real"] + p["spread_fake"] for p in curve[-2:]) / 4
     labels = [item["label"] for item in json.loads((tmp_path / "a/stages/1-ddo/selection.json").read_text())]
     assert f"beta {1 / spread:.4g}" in labels[1]
@@ -149,7 +166,10 @@ def test_beta_is_rescaled_by_dimension_or_adapted_to_the_spread(tmp_path: Path) 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
     sets = [("objective.train.lr", 1e30), ("objective.train.warmup", 0.0)]
-    with pytest.raises(NonFiniteError, match=r"loss became \S+ at step \d+ of fit-1; the last good state \(step \d+\) is kept"):
+    with pytest.raises(
+        NonFiniteError,
+        match=r"loss became \S+ at step \d+ of fit-1; the last good state \(step \d+\) is kept",
+    ):
         genplug.run(resolved=resolved("fake-points", sets), out=tmp_path / "x")
     state = torch.load(tmp_path / "x/stages/1-ddo/round-1/fit-1.partial/state.pt", weights_only=True)
     assert state["done"] >= 1
@@ -157,5 +177,5 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path:
 
 
 def test_an_unknown_selection_score_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="evaluator 'fake-gap' gives gap, not 'fd'; set objective.select"):
+    with pytest.raises(ConfigError, match=r"evaluator 'fake-gap' gives gap, not 'fd'; set objective\.select"):
         genplug.run(resolved=resolved("fake-points", [("objective.select", "fd")]), out=tmp_path / "x")

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from genplug.errors import GenplugError
+from genplug.random import NoiseSource
 from genplug_edm2 import codecs
 from genplug_edm2.layers import MPConv, force_normalize_, forget_folded_, normalize
 from genplug_edm2.loss import draw_sigma, edm2_loss
@@ -369,7 +370,9 @@ def test_latents_equal_the_published_ones() -> None:
     mean, std = golden["in/vae_raw"].chunk(2, dim=1)
     vae = FakeVae(mean, std, golden["in/vae_decoder_output"])
     codec = codecs.StabilityVae(vae)
-    latents = codec.encode(golden["in/pixels"].to(torch.uint8), golden["in/vae_noise"])
+    pixels = golden["in/pixels"].to(torch.uint8)
+    codec.encode_pixels(pixels)
+    latents = codec.encode_latents(golden["in/vae_raw"], golden["in/vae_noise"])
     torch.testing.assert_close(latents, golden["out/vae_final"], rtol=0, atol=1e-6)
     torch.testing.assert_close(vae.seen[0], golden["out/vae_encoder_input"], rtol=0, atol=1e-6)
     images = codec.decode(golden["in/vae_final_in"])
@@ -382,3 +385,16 @@ def test_missing_diffusers_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
     with pytest.raises(GenplugError, match="pip install diffusers"):
         codecs.StabilityVae().decode(torch.zeros(1, 4, 2, 2))
+
+
+def test_latents_depend_on_each_images_own_seed() -> None:
+    mean, std = torch.randn(2, 4, 2, 2), torch.ones(2, 4, 2, 2)
+    images, seeds = torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.tensor([3, 9])
+    both = codecs.StabilityVae(FakeVae(mean, std)).encode(images, NoiseSource(seeds))
+    second = codecs.StabilityVae(FakeVae(mean[1:], std[1:])).encode(images[1:], NoiseSource(seeds[1:]))
+    assert torch.equal(both[1:], second)
+    mean_only = codecs.StabilityVae(FakeVae(mean, std)).encode(images)
+    assert torch.equal(
+        mean_only, codecs.StabilityVae(FakeVae(mean, std * 0)).encode(images, NoiseSource(seeds))
+    )
+    assert not torch.equal(mean_only, both)

@@ -100,7 +100,9 @@ def register_datasets():
             config=_CONFIG + "RingsConfig",
             modality="points",
         ),
-        DatasetSpec(name="fake-tiles", summary="4x4 grey images, two classes", config=_CONFIG + "TilesConfig"),
+        DatasetSpec(
+            name="fake-tiles", summary="4x4 grey images, two classes", config=_CONFIG + "TilesConfig"
+        ),
     ]
 
 

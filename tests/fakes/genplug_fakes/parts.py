@@ -18,6 +18,7 @@ from genplug.samplesets import ArraySet
 from genplug.stages import write_json
 
 CLASSES = 2
+NOISE = NoiseSpec(log_mean=-1.2, log_std=1.2)
 
 
 class Mlp(nn.Module):
@@ -28,7 +29,11 @@ class Mlp(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = nn.Sequential(
-                nn.Linear(dim + 1 + classes, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, dim)
+                nn.Linear(dim + 1 + classes, width),
+                nn.SiLU(),
+                nn.Linear(width, width),
+                nn.SiLU(),
+                nn.Linear(width, dim),
             )
         self.classes = classes
 
@@ -46,7 +51,7 @@ class MlpDenoiser:
     x_shape: tuple[int, ...]
     classes: int
     provides: frozenset[str]
-    noise: NoiseSpec = NoiseSpec(log_mean=-1.2, log_std=1.2)
+    noise: NoiseSpec = NOISE
 
     @property
     def device(self):
@@ -102,7 +107,9 @@ class TokenTable(nn.Module):
     def __init__(self, vocabulary: int, seed: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.logits = nn.Parameter(torch.randn(CLASSES, 16, vocabulary, vocabulary, generator=generator) * 0.1)
+        self.logits = nn.Parameter(
+            torch.randn(CLASSES, 16, vocabulary, vocabulary, generator=generator) * 0.1
+        )
 
     def forward(self, tokens_NT, labels_N):
         before = F.pad(tokens_NT[:, :-1], (1, 0))
@@ -321,7 +328,9 @@ class Recondition(Remade):
         def change(inner, x, sigma_N, cond):
             return inner.denoise(x, sigma_N, Condition(labels_N=cond.features_ND.argmax(1)))
 
-        return generator.replace(denoiser=FromFeatures(generator.denoiser, change), conditioning=FeaturesBySeed())
+        return generator.replace(
+            denoiser=FromFeatures(generator.denoiser, change), conditioning=FeaturesBySeed()
+        )
 
 
 class Rings:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from genplug.config import Component, Kind, validate
-from genplug.resolve import Part, Resolved, default_directory, provided
+from genplug.errors import WeightsError
+from genplug.matching import provided
+from genplug.parts import Part, Reference, Resolved
+from genplug.resolving import default_directory
 from genplug.specs import ObjectiveSpec
-from genplug.weights import cached_path
+from genplug.weights import find
 
 
 def plan(resolved: Resolved) -> dict[str, Any]:
@@ -17,6 +19,7 @@ def plan(resolved: Resolved) -> dict[str, Any]:
         "out": str(default_directory(resolved)),
         "generator": _generator(resolved.generator),
         "objectives": [_objective(part) for part in resolved.objectives],
+        "second_generators": [_second(reference) for reference in resolved.references],
         "dataset": resolved.dataset.record(),
         "samples": _samples(resolved),
         "extractors": [part.name for part in resolved.extractors],
@@ -32,7 +35,10 @@ def _generator(part: Part) -> dict[str, Any]:
         "provides": sorted(provided(part)),
         "weights": weights_status(part),
         "licence": preset.licence if preset else None,
-        "published": [f"{p.score} {p.value:g} ({p.source}{'; ' + p.settings if p.settings else ''})" for p in preset.published]
+        "published": [
+            f"{p.score} {p.value:g} ({p.source}{'; ' + p.settings if p.settings else ''})"
+            for p in preset.published
+        ]
         if preset
         else [],
     }
@@ -40,15 +46,14 @@ def _generator(part: Part) -> dict[str, Any]:
 
 def weights_status(part: Part) -> str:
     """Say where the weights are, or what has to be fetched from where."""
-    preset = part.preset
-    if part.weights:
-        return f"{part.weights} ({'found' if Path(part.weights).is_file() else 'MISSING'})"
-    if preset is None or preset.address is None:
-        return "none: random weights"
-    if preset.address.startswith("package:"):
-        return f"shipped with {preset.address.removeprefix('package:').partition('/')[0]}"
-    cache = cached_path(preset)
-    return f"cached at {cache}" if cache.is_file() else f"to be fetched from {preset.address} to {cache}"
+    try:
+        path = find(part.preset, part.weights)
+    except WeightsError as error:
+        return f"MISSING: {error}"
+    if path is None:
+        return "none: random weights" if "trainable" in provided(part) else "none needed"
+    shipped = not part.weights and part.preset is not None and str(part.preset.address).startswith("package:")
+    return f"shipped at {path}" if shipped else str(path)
 
 
 def _objective(part: Part) -> dict[str, Any]:
@@ -64,6 +69,11 @@ def _objective(part: Part) -> dict[str, Any]:
     }
 
 
+def _second(reference: Reference) -> dict[str, Any]:
+    found = {"of": reference.owner.name, "key": reference.key, "generator": reference.text}
+    return {**found, "weights": weights_status(reference.part)}
+
+
 def _samples(resolved: Resolved) -> dict[str, Any]:
     settings = resolved.run
     sets = 2 if resolved.objectives else 1
@@ -77,14 +87,15 @@ def _samples(resolved: Resolved) -> dict[str, Any]:
     }
 
 
-
 def _evaluations(resolved: Resolved) -> int | None:
     """Return network evaluations per sample, as the base generator's sampler counts them."""
     config = resolved.generator.config
     for name, info in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, Component) and Kind("sampler") in info.metadata:
-            sampler = validate(resolved.catalog.get("sampler", value.name).config_model(), value.options, name)
+            sampler = validate(
+                resolved.catalog.get("sampler", value.name).config_model(), value.options, name
+            )
             count = getattr(sampler, "evaluations", None)
             return count() if count else None
     return None

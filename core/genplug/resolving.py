@@ -1,4 +1,4 @@
-"""From what the user typed to what will run: layered configuration, components, matching.
+"""From what the user typed to what will run: layered configuration and components.
 
 Nothing here imports torch: `--plan`, errors and listings stay fast.
 """
@@ -13,74 +13,25 @@ from typing import Any
 from genplug.config import (
     Component,
     Config,
-    GeneratorConfig,
     Kind,
     Needs,
     flatten,
     merge,
     nest,
+    origin_of,
     read_toml,
     validate,
 )
-from genplug.errors import CapabilityError, ConfigError, nearest
+from genplug.errors import ConfigError, nearest
+from genplug.matching import match
+from genplug.parts import Part, Reference, Resolved
+from genplug.paths import RUN_FILE, split_reference
 from genplug.presets import Registry, registry
-from genplug.registry import Catalog, Entry, catalog
+from genplug.registry import Catalog, catalog
 from genplug.settings import RunSettings, RuntimeSettings
-from genplug.specs import GeneratorSpec, ObjectiveSpec, Preset, unmet
+from genplug.specs import Preset
 
 SECTIONS = ("run", "runtime", "generator", "objective", "dataset", "extractor", "evaluator")
-_RESERVED = ("name", "preset", "weights")
-
-
-@dataclass(frozen=True)
-class Part:
-    """One resolved component: what it is, its validated configuration, its preset if any."""
-
-    entry: Entry
-    config: Config
-    preset: Preset | None = None
-    weights: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The component's name."""
-        return self.entry.spec.name
-
-    def record(self) -> dict[str, Any]:
-        """Return the part as it is written to `run.toml`."""
-        head = {"name": self.name, "preset": self.preset.name if self.preset else "none", "weights": self.weights}
-        return {key: value for key, value in head.items() if value is not None} | self.options()
-
-    def options(self) -> dict[str, Any]:
-        """Return all configuration values but those that are not set (TOML has no null)."""
-        return self.config.model_dump(exclude_none=True)
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """Everything that a run is made of."""
-
-    run: RunSettings
-    runtime: RuntimeSettings
-    generator: Part
-    objectives: tuple[Part, ...]
-    dataset: Part
-    extractors: tuple[Part, ...]
-    evaluators: tuple[Part, ...]
-    catalog: Catalog = field(repr=False)
-    registry: Registry = field(repr=False)
-
-    def record(self) -> dict[str, Any]:
-        """Return the configuration that replays this run, as written to `run.toml`."""
-        objectives = [part.record() for part in self.objectives]
-        return {
-            "run": self.run.model_dump(),
-            "generator": self.generator.record(),
-            "objective": objectives,
-            "dataset": self.dataset.record(),
-            "extractor": {part.name: part.options() for part in self.extractors},
-            "evaluator": {part.name: part.options() for part in self.evaluators},
-        }
 
 
 @dataclass(frozen=True)
@@ -89,27 +40,37 @@ class Layers:
 
     values: dict[str, Any]
     origins: dict[str, str]
+    sets: Mapping[str, Any] = field(default_factory=dict)
 
     def section(self, name: str) -> Mapping[str, Any]:
         """Return one section as a mapping."""
-        value = self.values.get(name, {})
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{name!r} must be a section, not {value!r}")
-        return value
+        return section_of(self.values, name, name)
 
 
-def layer(file: Mapping[str, Any], sets: Sequence[tuple[str, Any]], file_name: str = "") -> Layers:
-    """Merge a configuration file with `--set` assignments."""
+def section_of(values: Mapping[str, Any], name: str, key: str) -> Mapping[str, Any]:
+    """Return a section inside a mapping, empty if it is not there; `key` is its full name."""
+    value = values.get(name, {})
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{key!r} must be a section, not {value!r}")
+    return value
+
+
+def layer(
+    file: Mapping[str, Any],
+    sets: Sequence[tuple[str, Any]],
+    file_name: str = "",
+    sections: Sequence[str] = SECTIONS,
+) -> Layers:
+    """Merge a configuration file with `--set` assignments; sections of other names are refused."""
     flat = dict(sets)
     file = {key: _numbered(value) if key == "objective" else value for key, value in file.items()}
     origins = {key: file_name for key, _ in flatten(file)} | {key: f"--set {key}" for key in flat}
     values = merge(file, nest(flat)) if flat else dict(file)
     for section in values:
-        if section not in SECTIONS:
-            where = origins.get(section) or next((o for k, o in origins.items() if k.startswith(f"{section}.")), "")
-            hint = nearest(section, SECTIONS) or f" (known: {', '.join(SECTIONS)})"
-            raise ConfigError(f"unknown section {section!r}{f' (from {where})' if where else ''}{hint}")
-    return Layers(values, origins)
+        if section not in sections:
+            hint = nearest(section, sections) or f" (known: {', '.join(sections)})"
+            raise ConfigError(f"unknown section {section!r}{origin_of(section, origins)}{hint}")
+    return Layers(values, origins, nest(flat))
 
 
 def _numbered(value: Any) -> Any:
@@ -138,22 +99,22 @@ def resolve(
     defaults = data.defaults
     part = Resolver(installed, data, layers)
     generator_part = part.one("generator", generator, default=defaults.get("run", {}).get("generator"))
-    dataset_default = (generator_part.preset and generator_part.preset.dataset) or defaults.get("run", {}).get("dataset")
+    dataset_default = (generator_part.preset and generator_part.preset.dataset) or defaults.get(
+        "run", {}
+    ).get("dataset")
     dataset_part = part.dataset(dataset, dataset_default)
-    run_values = merge(_run_defaults(defaults, dataset_part.name), layers.section("run"))
-    if extractors:
-        run_values["extractors"] = list(extractors)
-    if evaluators:
-        run_values["evaluators"] = list(evaluators)
-    settings = validate(RunSettings, run_values, "run", layers.origins)
+    chosen = {"extractors": extractors, "evaluators": evaluators}
+    settings = run_settings(data, layers, dataset_part.name, {k: list(v) for k, v in chosen.items() if v})
+    chain = part.objectives(objectives, generator_part)
     resolved = Resolved(
         run=settings,
         runtime=validate(RuntimeSettings, layers.section("runtime"), "runtime", layers.origins),
         generator=generator_part,
-        objectives=part.objectives(objectives, generator_part),
+        objectives=chain,
         dataset=dataset_part,
         extractors=part.named("extractor", settings.extractors),
         evaluators=part.named("evaluator", settings.evaluators),
+        references=tuple(reference for owner in chain for reference in references(owner, installed, data)),
         catalog=installed,
         registry=data,
     )
@@ -161,10 +122,15 @@ def resolve(
     return resolved
 
 
-def _run_defaults(defaults: Mapping[str, Any], dataset: str) -> dict[str, Any]:
-    """Return the registry's defaults of `[run]`, with those for one data set on top."""
-    general = {k: v for k, v in defaults.get("run", {}).items() if k in RunSettings.model_fields}
-    return merge(general, defaults.get("dataset", {}).get(dataset, {}))
+def run_settings(
+    data: Registry, layers: Layers, dataset: str = "", flags: Mapping[str, Any] | None = None
+) -> RunSettings:
+    """Return `[run]`: the registry's defaults, those for a data set, the user's layers, flags; later wins."""
+    general = {k: v for k, v in data.defaults.get("run", {}).items() if k in RunSettings.model_fields}
+    special = data.defaults.get("dataset", {}).get(dataset, {})
+    return validate(
+        RunSettings, merge(general, special, layers.section("run"), flags or {}), "run", layers.origins
+    )
 
 
 class Resolver:
@@ -187,7 +153,9 @@ class Resolver:
         options = dict(self.layers.section(kind) if values is None else values)
         preset, named = options.pop("preset", None), options.pop("name", None)
         if flag and named and flag.partition(".")[0] != named:
-            raise ConfigError(f"{kind} {flag!r} is asked for, but the configuration says {section or kind}.name = {named!r}")
+            raise ConfigError(
+                f"{kind} {flag!r} is asked for, but the configuration says {section or kind}.name = {named!r}"
+            )
         name = flag or named or (preset if preset and preset != "none" else default)
         if not isinstance(name, str) or not name:
             raise ConfigError(f"no {kind} given; name one of: {', '.join(self.catalog.names(kind))}")
@@ -205,16 +173,23 @@ class Resolver:
         model = entry.config_model()
         merged = merge(nest(dict(flatten(preset.values))) if preset else {}, values)
         self._check_unset(preset, values, section)
-        config = validate(model, merged, section, self.layers.origins)
+        given = (
+            {f"{section}.{key}": f"preset {preset.name}" for key, _ in flatten(preset.values)}
+            if preset
+            else {}
+        )
+        config = validate(model, merged, section, given | self.layers.origins)
         return Part(entry, self._components(config, section), preset, weights)
 
     def _check_unset(self, preset: Preset | None, values: Mapping[str, Any], section: str) -> None:
         """A value that the preset's source does not give must come from the user."""
         given = {key for key, _ in flatten(values)}
-        missing = [key for key in (preset.unset if preset else ()) if key not in given]
+        missing = [key for key in (preset.unset if preset else ()) if not given & set(key.split("|"))]
         if missing and preset:
-            keys = ", ".join(f"{section}.{key}" for key in missing)
-            raise ConfigError(f"preset {preset.name!r}: its source gives no value for {keys}; set it with --set")
+            keys = ", ".join(f"{section}.{key}".replace("|", f" or {section}.") for key in missing)
+            raise ConfigError(
+                f"preset {preset.name!r}: its source gives no value for {keys}; set it with --set"
+            )
 
     def _components(self, config: Config, section: str) -> Config:
         """Validate the components named inside a configuration against what is installed."""
@@ -224,7 +199,9 @@ class Resolver:
             for mark in info.metadata:
                 if isinstance(mark, Kind) and isinstance(value, Component):
                     entry = self.catalog.get(mark.kind, value.name)
-                    inner = validate(entry.config_model(), value.options, f"{section}.{name}", self.layers.origins)
+                    inner = validate(
+                        entry.config_model(), value.options, f"{section}.{name}", self.layers.origins
+                    )
                     changes[name] = Component(name=value.name, **inner.model_dump())
         return config.model_copy(update=changes) if changes else config
 
@@ -239,7 +216,18 @@ class Resolver:
         sections = self.layers.section(kind)
         for name in sections:
             self.catalog.get(kind, name)
-        return tuple(self._part(kind, name, dict(sections.get(name, {})), f"{kind}.{name}", "") for name in names)
+        self._check_used(kind, names)
+        return tuple(
+            self._part(kind, name, dict(section_of(sections, name, f"{kind}.{name}")), f"{kind}.{name}", "")
+            for name in names
+        )
+
+    def _check_used(self, kind: str, names: Sequence[str]) -> None:
+        """Refuse `--set` options of components that are not used; a file may hold more than one run needs."""
+        for name in self.layers.sets.get(kind, {}):
+            if name not in names:
+                hint = nearest(name, names) or f" (they are: {', '.join(names) or 'none'})"
+                raise ConfigError(f"--set {kind}.{name}: {name!r} is none of the {kind}s here{hint}")
 
     def objectives(self, flags: Sequence[str] | None, generator: Part) -> tuple[Part, ...]:
         """Resolve the chain of objectives: flags, with `[objective]` or `[[objective]]` for options."""
@@ -264,10 +252,12 @@ def _items(section: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     numbers = sorted((key for key in section if key.isdigit()), key=int)
     plain = [key for key in section if not key.isdigit()]
     if plain and (count > 1 or numbers):
-        raise ConfigError(f"{max(count, len(numbers))} objectives: say which one, as in objective.1.{plain[0]}")
+        raise ConfigError(
+            f"{max(count, len(numbers))} objectives: say which one, as in objective.1.{plain[0]}"
+        )
     if numbers:
         size = max(count, int(numbers[-1]))
-        return [dict(section.get(str(index + 1), {})) for index in range(size)]
+        return [dict(section_of(section, str(n), f"objective.{n}")) for n in range(1, size + 1)]
     return [dict(section) for _ in range(max(count, 1 if plain else 0))]
 
 
@@ -276,71 +266,26 @@ def default_directory(resolved: Resolved) -> Path:
     return Path("runs") / "-".join([resolved.generator.name, *(part.name for part in resolved.objectives)])
 
 
-def provided(part: Part) -> frozenset[str]:
-    """Return what a configured generator provides."""
-    spec = part.entry.spec
-    assert isinstance(spec, GeneratorSpec)
-    return part.config.provides() if isinstance(part.config, GeneratorConfig) else frozenset(spec.provides)
-
-
-def match(resolved: Resolved) -> None:
-    """Check that the generator, and what each objective makes of it, meets the next one's needs."""
-    has, source = provided(resolved.generator), f"generator {resolved.generator.name!r}"
-    for part in resolved.objectives:
-        spec = part.entry.spec
-        assert isinstance(spec, ObjectiveSpec)
-        if unmet(spec.needs, has):
-            raise CapabilityError(_mismatch(spec, has, source, resolved.catalog))
-        _check_references(part, resolved)
-        has = has - set(spec.removes) | set(spec.adds)
-        source = f"the result of {spec.name!r}"
-    for part in (*resolved.objectives, *resolved.evaluators, *resolved.extractors):
-        modality = part.entry.spec.modality
-        wanted = resolved.generator.entry.spec.modality
-        if "any" not in (modality, wanted) and modality != wanted:
-            kind = part.entry.spec.kind
-            raise CapabilityError(
-                f"{kind} {part.name!r} takes {modality}; generator {resolved.generator.name!r} makes {wanted}"
-            )
-
-
-def _mismatch(spec: ObjectiveSpec, has: frozenset[str], source: str, installed: Catalog) -> str:
-    fitting = [
-        entry.spec.name
-        for entry in installed.entries["generator"].values()
-        if isinstance(entry.spec, GeneratorSpec) and not unmet(spec.needs, frozenset(entry.spec.provides))
-    ]
-    return (
-        f"objective {spec.name!r} needs {', '.join(spec.needs)}; {source} provides "
-        f"{', '.join(sorted(has)) or 'nothing'}. Generators that fit: {', '.join(sorted(fitting)) or 'none'}."
-    )
-
-
-def _check_references(part: Part, resolved: Resolved) -> None:
-    """Check the second generators that a configuration names: capabilities, x shape and codec."""
-    for name, info in type(part.config).model_fields.items():
+def references(owner: Part, installed: Catalog, data: Registry) -> list[Reference]:
+    """Resolve the second generators that a configuration names."""
+    found = []
+    for key, info in type(owner.config).model_fields.items():
+        text = getattr(owner.config, key)
         for mark in info.metadata:
-            reference = getattr(part.config, name)
-            if not isinstance(mark, Needs) or not reference:
-                continue
-            other = resolve_generator(reference, resolved.catalog, resolved.registry)
-            has = provided(other)
-            if missing := unmet(mark.capabilities, has):
-                raise CapabilityError(
-                    f"{part.entry.spec.kind} {part.name!r}: {name} {reference!r} lacks {', '.join(missing)}"
-                )
-            shapes = [p.config.x_shape() for p in (resolved.generator, other) if isinstance(p.config, GeneratorConfig)]
-            if len(shapes) == 2 and None not in shapes and shapes[0] != shapes[1]:
-                raise CapabilityError(
-                    f"{part.entry.spec.kind} {part.name!r}: {name} {reference!r} has x of shape {shapes[1]}, "
-                    f"generator {resolved.generator.name!r} of {shapes[0]}"
-                )
+            if isinstance(mark, Needs) and text:
+                part = resolve_generator(text, installed, data)
+                found.append(Reference(owner, key, text, mark.capabilities, part))
+    return found
 
 
-def resolve_generator(reference: str, installed: Catalog, data: Registry, layers: Layers | None = None) -> Part:
+def resolve_generator(
+    reference: str, installed: Catalog, data: Registry, layers: Layers | None = None
+) -> Part:
     """Resolve a generator alone: a name, a preset, or the base of a run directory."""
-    for directory in (Path(reference), Path(reference.rpartition(":")[0])):
-        if reference and (directory / "run.toml").is_file():
-            values = read_toml(directory / "run.toml")["generator"]
-            return Resolver(installed, data, layers or Layers({}, {})).one("generator", None, values=values)
-    return Resolver(installed, data, layers or Layers({}, {})).one("generator", reference)
+    layers = layers or Layers({}, {})
+    resolver = Resolver(installed, data, layers)
+    directory, _ = split_reference(reference)
+    if directory is None:
+        return resolver.one("generator", reference)
+    recorded = read_toml(directory / RUN_FILE)["generator"]
+    return resolver.one("generator", None, values=merge(recorded, layers.section("generator")))

@@ -1,0 +1,64 @@
+"""Matching: whether the parts of a run fit each other, by set arithmetic, before any work."""
+
+from __future__ import annotations
+
+from genplug.config import GeneratorConfig
+from genplug.errors import CapabilityError
+from genplug.parts import Part, Reference, Resolved
+from genplug.registry import Catalog
+from genplug.specs import GeneratorSpec, ObjectiveSpec, unmet
+
+
+def provided(part: Part) -> frozenset[str]:
+    """Return what a configured generator provides."""
+    spec = part.entry.spec
+    assert isinstance(spec, GeneratorSpec)
+    return part.config.provides() if isinstance(part.config, GeneratorConfig) else frozenset(spec.provides)
+
+
+def match(resolved: Resolved) -> None:
+    """Check that the generator, and what each objective makes of it, meets the next one's needs."""
+    has, source = provided(resolved.generator), f"generator {resolved.generator.name!r}"
+    for part in resolved.objectives:
+        spec = part.entry.spec
+        assert isinstance(spec, ObjectiveSpec)
+        if unmet(spec.needs, has):
+            raise CapabilityError(_mismatch(spec, has, source, resolved.catalog))
+        has = has - set(spec.removes) | set(spec.adds)
+        source = f"the result of {spec.name!r}"
+    for reference in resolved.references:
+        _check_reference(reference, resolved.generator)
+    for part in (*resolved.objectives, *resolved.evaluators, *resolved.extractors):
+        check_modality(
+            part, resolved.generator.entry.spec.modality, f"generator {resolved.generator.name!r} makes"
+        )
+
+
+def check_modality(part: Part, wanted: str, source: str) -> None:
+    """Refuse a component that takes another modality than there is."""
+    spec = part.entry.spec
+    if "any" not in (spec.modality, wanted) and spec.modality != wanted:
+        raise CapabilityError(f"{spec.kind} {part.name!r} takes {spec.modality}; {source} {wanted}")
+
+
+def _mismatch(spec: ObjectiveSpec, has: frozenset[str], source: str, installed: Catalog) -> str:
+    fitting = [
+        entry.spec.name
+        for entry in installed.entries["generator"].values()
+        if isinstance(entry.spec, GeneratorSpec) and not unmet(spec.needs, frozenset(entry.spec.provides))
+    ]
+    return (
+        f"objective {spec.name!r} needs {', '.join(spec.needs)}; {source} provides "
+        f"{', '.join(sorted(has)) or 'nothing'}. Generators that fit: {', '.join(sorted(fitting)) or 'none'}."
+    )
+
+
+def _check_reference(reference: Reference, generator: Part) -> None:
+    """Check a second generator: capabilities and x shape."""
+    where = f"{reference.owner.entry.spec.kind} {reference.owner.name!r}: {reference.key} {reference.text!r}"
+    if missing := unmet(reference.needs, provided(reference.part)):
+        raise CapabilityError(f"{where} lacks {', '.join(missing)}")
+    configs = (generator.config, reference.part.config)
+    own, other = (config.x_shape() if isinstance(config, GeneratorConfig) else None for config in configs)
+    if own is not None and other is not None and own != other:
+        raise CapabilityError(f"{where} has x of shape {other}, generator {generator.name!r} of {own}")

@@ -1,0 +1,79 @@
+"""What resolving gives: components with their validated configurations, and the run made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from genplug.config import Config
+from genplug.presets import Registry
+from genplug.registry import Catalog, Entry
+from genplug.settings import RunSettings, RuntimeSettings
+from genplug.specs import Preset
+
+
+@dataclass(frozen=True)
+class Part:
+    """One resolved component: what it is, its validated configuration, its preset if any."""
+
+    entry: Entry
+    config: Config
+    preset: Preset | None = None
+    weights: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The component's name."""
+        return self.entry.spec.name
+
+    def record(self) -> dict[str, Any]:
+        """Return the part as it is written to `run.toml`."""
+        head = {
+            "name": self.name,
+            "preset": self.preset.name if self.preset else "none",
+            "weights": self.weights,
+        }
+        return {key: value for key, value in head.items() if value is not None} | self.options()
+
+    def options(self) -> dict[str, Any]:
+        """Return all configuration values but those that are not set (TOML has no null)."""
+        return self.config.model_dump(exclude_none=True)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A second generator: who names it under which key, and what it must provide."""
+
+    owner: Part
+    key: str
+    text: str
+    needs: tuple[str, ...]
+    part: Part
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Everything that a run is made of."""
+
+    run: RunSettings
+    runtime: RuntimeSettings
+    generator: Part
+    objectives: tuple[Part, ...]
+    dataset: Part
+    extractors: tuple[Part, ...]
+    evaluators: tuple[Part, ...]
+    references: tuple[Reference, ...]
+    catalog: Catalog = field(repr=False)
+    registry: Registry = field(repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """Return the configuration that replays this run, as written to `run.toml`."""
+        objectives = [part.record() for part in self.objectives]
+        return {
+            "run": self.run.model_dump(),
+            "generator": self.generator.record(),
+            "objective": objectives,
+            "dataset": self.dataset.record(),
+            "extractor": {part.name: part.options() for part in self.extractors},
+            "evaluator": {part.name: part.options() for part in self.evaluators},
+        }
