@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from genplug_distances.exact import Cosine, Euclidean
+from genplug_irs import occupancy, stirling
 from genplug_irs import statistics as irs
 from genplug_metrics.frechet import Frechet, fit_gaussian, frechet_from_features
 from genplug_metrics.prdc import prdc, radii, realism
@@ -146,7 +147,11 @@ def _irs_cases(inputs: dict[str, Tensor], meta: Meta) -> dict[str, Tensor]:
 
 
 def _irs_case(N: int, n: int, k: int) -> dict[str, Tensor]:
-    seen, r5, r1 = irs.Observation(k, n), irs.estimate_reach(k, n, N, 0.05), irs.estimate_reach(k, n, N, 0.01)
+    seen, r5, r1 = (
+        occupancy.Observation(k, n),
+        irs.estimate_reach(k, n, N, 0.05),
+        irs.estimate_reach(k, n, N, 0.01),
+    )
     grid = torch.unique(torch.linspace(k, N, min(400, N - k + 1), dtype=torch.float64).long())
     s_hat = r5.s_hat
     tails = [seen.p_at_most(s_hat), seen.p_at_least(s_hat)]
@@ -156,7 +161,7 @@ def _irs_case(N: int, n: int, k: int) -> dict[str, Tensor]:
         "s": grid,
         "logP": _f64(*(seen.log_p(int(s)) for s in grid)),
         "tails": _f64(*tails),
-        "pmf_at_mle": irs.pmf(n, s_hat).p,
+        "pmf_at_mle": occupancy.pmf(n, s_hat).p,
     }
 
 
@@ -187,6 +192,6 @@ def _irs_published(inputs: dict[str, Tensor], meta: Meta) -> dict[str, Tensor]:
     return {
         "irs_paper_anchors": torch.tensor(rows),
         "irs_kmin_anchor": torch.tensor([N, n, s, k_min, k_min - 1]),
-        "stirling_log_exact": _f64(*(irs.log_stirling2(a, b) for a, b in pairs)),
-        "stirling_log_temme": _f64(*(irs.log_stirling2_temme(a, b) for a, b in pairs)),
+        "stirling_log_exact": _f64(*(stirling.log_stirling2(a, b) for a, b in pairs)),
+        "stirling_log_temme": _f64(*(stirling.log_stirling2_temme(a, b) for a, b in pairs)),
     }

@@ -146,6 +146,11 @@ class DenoiserGenerator:
         """Restore the denoiser's weight invariants."""
         self._trainable.after_step()
 
+    def full_precision(self) -> DenoiserGenerator:
+        """Return this generator with a denoiser that computes in float32 throughout."""
+        exact = getattr(self.denoiser, "full_precision", None)
+        return self.replace(denoiser=exact()) if exact is not None else self
+
     def clone(self) -> DenoiserGenerator:
         """Return a copy with its own weights."""
         return self.replace(denoiser=self._trainable.clone())

@@ -62,7 +62,7 @@ def extract(run: Run, samples: SampleSet, extractor_name: str) -> Tensor:
         from accelerate.utils import gather_object
 
         parts = dict(gather_object(list(parts.items())))
-    feat_ND = torch.cat([parts[start] for start in starts]).clone()
+    feat_ND = torch.cat([parts[start] for start in starts])
     if not bool(feat_ND.isfinite().all()):
         row = int((~feat_ND.isfinite()).any(1).nonzero()[0])
         raise DataError(

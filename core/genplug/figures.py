@@ -202,15 +202,19 @@ def _dash(at: int) -> str:
     return f'stroke-width="1.5" stroke-dasharray="{dashes}"'
 
 
-def selection_plot(title: str, rounds: Sequence[int], scores: Sequence[float], chosen: int | None) -> str:
-    """Draw the score of every candidate by round, the chosen one ringed."""
-    y, last = scale(scores, 180, 26), max(rounds)
+def selection_plot(
+    title: str, rounds: Sequence[int], scores: Sequence[float | None], chosen: int | None
+) -> str:
+    """Draw the score of every candidate by round, the chosen one ringed; None where there is no number."""
+    y, last = scale([score for score in scores if score is not None], 180, 26), max(rounds)
     width = (WIDTH - 70) / (last + 1)
     parts = [_title(title), y_axis(y, 56, WIDTH - 14)]
     for at in range(last + 1):
         name = f"{'round ' * (last < 5)}{at}" if at else "base"
         parts.append(text(56 + width * (at + 0.5), 198, name, "middle", "soft"))
     for at, (round_, score) in enumerate(zip(rounds, scores, strict=True)):
+        if score is None:
+            continue
         place, size = rounds[:at].count(round_) + 1, rounds.count(round_) + 1
         x = 56 + width * (round_ + 0.1 + 0.8 * place / size)
         parts.append(dot(x, y(score), 3.5, "f1" if at == chosen else "f0"))

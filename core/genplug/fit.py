@@ -25,6 +25,7 @@ from genplug.config import TrainConfig
 from genplug.ema import HalfLifeEMA, PowerFunctionEMA
 from genplug.errors import ConfigError, NonFiniteError
 from genplug.random import NoiseSource
+from genplug.training import full_precision
 
 if TYPE_CHECKING:
     from genplug.runtime import Run
@@ -148,7 +149,7 @@ class Loop:
             self.module.parameters(), lr=config.lr, betas=(config.beta1, config.beta2)
         )
         self.wrapped, self.optimiser = run.accelerator.prepare(self.module, optimiser)
-        self.model = generator.with_module(self.wrapped)
+        self.model = full_precision(generator.with_module(self.wrapped))
         self.orders = {
             source: Order(rows, run.seed, f"{run.scope}/{name}/{source}", config.balance)
             for source, rows in data.items()
@@ -177,6 +178,8 @@ class Loop:
                     self._save()
                     saved = time.monotonic()
         self.module.requires_grad_(False).eval()
+        trainer.accelerator.free_memory()  # it keeps every model and optimiser that it prepared
+        trainer.wait()  # a process that is still reading the state must find it
         if trainer.is_main:
             (self.directory / STATE).unlink(missing_ok=True)
 
@@ -195,7 +198,8 @@ class Loop:
             for name, value in {"loss": result.loss_N, **result.logs}.items():
                 totals[name] = totals.get(name, 0) + value.detach().float().mean() / config.accumulate
             accelerator.backward(loss)
-        logs = {name: float(accelerator.reduce(value, "mean")) for name, value in totals.items()}
+        means = accelerator.reduce(torch.stack(list(totals.values())), "mean").tolist()
+        logs = dict(zip(totals, means, strict=True))
         if not math.isfinite(logs["loss"]):
             self._stop(number, logs["loss"])
         if config.clip:
@@ -227,11 +231,12 @@ class Loop:
         return Batch(rows, draws, number)
 
     def _stop(self, number: int, loss: float) -> None:
-        self._save()
+        if all(bool(p.isfinite().all()) for p in self.module.parameters()):
+            self._save()
         self.trainer.event("non-finite", step=number, loss=str(loss))
         raise NonFiniteError(
             f"loss became {loss} at step {number + 1} of {self.name}; "
-            f"the last good state (step {number}) is kept in {self.directory}; "
+            f"the last good state is kept in {self.directory}; "
             "lower the learning rate (train.lr) and start again"
         )
 
@@ -263,7 +268,7 @@ class Loop:
         path = self.directory / STATE
         if not path.is_file():
             return
-        state = torch.load(path, map_location=self.trainer.device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         self.module.load_state_dict(state["module"])
         self.optimiser.load_state_dict(state["optimiser"])
         for average, saved in zip(self.averages, state["averages"], strict=True):
@@ -353,7 +358,9 @@ def read_curve(path: Path) -> list[dict[str, float]]:
 def _found(directory: Path, steps: Sequence[int]) -> Iterator[Snapshot]:
     """Yield a finished training's snapshots, raw weights before averages."""
     for step in steps:
-        paths = sorted(directory.glob(f"step-{step:08d}.*.safetensors"), key=lambda p: ".raw." not in p.name)
+        paths = sorted(
+            directory.glob(f"step-{step:08d}.*.safetensors"), key=lambda p: (".raw." not in p.name, p.name)
+        )
         for path in paths:
             yield Snapshot(
                 step, path.name.removeprefix(f"step-{step:08d}.").removesuffix(".safetensors"), path

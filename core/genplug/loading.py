@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,6 +75,8 @@ def restore(run: Run, directory: Path, role: str, options: Mapping[str, Any]) ->
     resolved = resolve(
         config=recorded, config_name=str(directory / RUN_FILE), sets=sets, catalog_=run.catalog
     )
+    seeded = run.settings.model_copy(update={"seed": resolved.run.seed})  # of weights that were never loaded
+    run = dataclasses.replace(run, settings=seeded)
     generator = build(run, resolved.generator)
     for number, part in enumerate(resolved.objectives if role == "improved" else (), 1):
         saved = objective_directory(directory, number, part.name)

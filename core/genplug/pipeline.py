@@ -17,7 +17,7 @@ import tomli_w
 
 from genplug.config import flatten, read_toml
 from genplug.errors import RunDirectoryError
-from genplug.evaluation import judge, over_blocks
+from genplug.evaluation import check_alike, judge, over_blocks
 from genplug.loading import build, identity, objective_directory
 from genplug.locks import LOCK, claimed
 from genplug.log import Log, Silent
@@ -79,17 +79,33 @@ def run(
 
 def prepare(directory: Path, resolved: Resolved, force: bool) -> None:
     """Empty a run directory if asked to, and record its one configuration."""
-    if force:
-        for path in directory.iterdir():
-            if path.name != LOCK:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
     recorded = directory / RUN_FILE
+    _check_ours(directory)
+    if force:
+        _empty(directory)
     text = tomli_w.dumps(resolved.record())
     if recorded.is_file() and recorded.read_text(encoding="utf-8") != text:
         _refuse(directory, read_toml(recorded), resolved.record())
     partial = recorded.with_name(f".{RUN_FILE}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(recorded)
+
+
+def _check_ours(directory: Path) -> None:
+    """Refuse a folder that holds something else than a run: `--force` would delete it."""
+    foreign = [path.name for path in directory.iterdir() if not path.name.startswith(".")]
+    if foreign and not (directory / RUN_FILE).is_file():
+        raise RunDirectoryError(
+            f"{directory} holds {min(foreign)!r} but no {RUN_FILE}: it is not a run directory; "
+            "choose another --out"
+        )
+
+
+def _empty(directory: Path) -> None:
+    """Delete a run; what says that the directory is one goes last."""
+    for path in sorted(directory.iterdir(), key=lambda path: path.name == RUN_FILE):
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _refuse(directory: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
@@ -186,6 +202,7 @@ class Pipeline:
         found = []
         for block, samples in enumerate(blocks):
             inputs = EvalInputs(self.quantised(samples), self.held_out, self.train, None, generator, base)
+            check_alike(inputs)
             found.append(self._block(f"{name}/block-{block}", inputs, self.seed_text(block), key))
         return over_blocks(found)
 
@@ -208,16 +225,11 @@ class Pipeline:
         for block in range(self.settings.blocks):
             first_seed = int(self.worker.seeds("report", 1, block)[0])
             scores: dict[str, Score] = {}
-            for evaluators, real in ((alone, self.train), (against_train, self.held_out)):
+            chosen = (("train", alone, self.train), ("held-out", against_train, self.held_out))
+            for split, evaluators, real in chosen:
                 drawn = subsample(real, self.settings.samples, first_seed)
                 inputs = EvalInputs(drawn, self.held_out, self.train)
-                scores |= self._block(
-                    f"floor/{drawn.name.partition(':')[2] or 'real'}/block-{block}",
-                    inputs,
-                    "real",
-                    {},
-                    evaluators,
-                )
+                scores |= self._block(f"floor/{split}/block-{block}", inputs, "real", {}, evaluators)
             found.append(scores)
         return over_blocks(found)
 

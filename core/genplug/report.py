@@ -9,7 +9,6 @@ import re
 import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,18 @@ from genplug.fit import CURVE, read_curve
 from genplug.loading import RUN_FILE
 from genplug.runtime import Run
 from genplug.samplesets import SampleSet
-from genplug.specs import Better, EvaluatorSpec
+from genplug.verdicts import (
+    Known,
+    Values,
+    find_score,
+    html_table,
+    judge_score,
+    score_table,
+    set_names,
+    verdict_list,
+)
 
 MOST_POINTS = 400  # of a curve
-ARROWS = {"better": "▲", "worse": "▼", "within": "≈", "unknown": "?", "alone": "·"}
-Values = Mapping[str, Any]
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c2024;--soft:#59606a;--ground:#fff;--rule:#d8dce1}
@@ -43,40 +49,6 @@ td small{display:block;white-space:nowrap}th:first-child{min-width:6rem}.chosen{
 table{border-collapse:collapse;font-size:.875rem;overflow-wrap:normal}figure{margin:0;overflow-x:auto}
 .plot{width:100%;height:auto;max-width:24rem;display:block}pre{overflow-x:auto;padding:.6rem}
 """
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What happened to one score: a key of `ARROWS`, and one sentence."""
-
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the evaluator that made a score says of it."""
-
-    better: Better | None = None
-    first: bool = False  # of its evaluator's scores: a headline
-
-    @property
-    def target(self) -> float | None:
-        """Return the value to be close to, if that is what is wanted."""
-        return None if self.better is None or isinstance(self.better, str) else float(self.better)
-
-    @property
-    def wish(self) -> str:
-        """Return which values are better."""
-        if self.target is not None:
-            return f"closer to {self.target:g} is better"
-        return f"{self.better} is better" if self.better else "direction unknown"
-
-    def cost(self, value: float) -> float:
-        """Return a number that is lower for better values."""
-        if self.target is not None:
-            return abs(value - self.target)
-        return -value if self.better == "higher" else value
 
 
 class Pictures:
@@ -110,7 +82,7 @@ def write_report(run: Run, metrics: dict[str, Any], samples: dict[str, SampleSet
     title = " → ".join(_named(part) for part in (facts.get("generator", {}), *facts.get("objectives", ())))
     body = [
         f"<small>genplug report</small><h1>{escape(title)}</h1>",
-        _verdict_list(verdicts, known),
+        verdict_list(verdicts, known),
         f"<h2>Scores</h2>{score_table(metrics, verdicts, known)}",
         _many(_score_plots(metrics, known, pictures)),
         _before_after(run, samples, facts, pictures),
@@ -122,121 +94,6 @@ def write_report(run: Run, metrics: dict[str, Any], samples: dict[str, SampleSet
     path = run.directory / "report.html"
     _write(path, _page(title, "".join(body)).encode())
     return path
-
-
-def find_score(run: Run, name: str) -> Known:
-    """Look a score `SCORE` or `SCORE-EXTRACTOR` up in the catalog; the longest name that fits wins."""
-    specs = [entry.spec for entry in run.catalog.entries["evaluator"].values()]
-    used = {part.name for part in run.resolved.evaluators} if run.resolved else set()
-    found = [
-        (spec.name in used, len(score), Known(better, score == next(iter(spec.scores))))
-        for spec in specs
-        if isinstance(spec, EvaluatorSpec)
-        for score, better in spec.scores.items()
-        if name == score or name.startswith(f"{score}-")
-    ]
-    return max(found, key=lambda item: item[:2])[2] if found else Known()
-
-
-def judge_score(name: str, metrics: Values, known: Known) -> Verdict:
-    """Say in one sentence what happened to a score: improved against base against floor."""
-    base, improved, floor = (metrics.get(key, {}).get(name) for key in ("base", "improved", "floor"))
-    b, i, f = (score["value"] if score else None for score in (base, improved, floor))
-    ground = "no floor" if f is None else f"floor {number(f)}"
-    if base is None or improved is None:
-        return Verdict("alone", f"{name}: {number(b)}, nothing to compare it with ({ground})")
-    head = f"{name}: {number(b)} → {number(i)}"
-    if b is None or i is None or known.better is None:
-        why = "no installed evaluator says what is better" if known.better is None else "no comparison"
-        return Verdict("unknown", f"{head}, {why} ({ground})")
-    gain, (noise, source) = known.cost(b) - known.cost(i), noise_of(base, improved)
-    if gain == 0:
-        return Verdict("within", f"{head}, no difference ({ground})")
-    word = "better" if gain > 0 else "worse"
-    if noise is None:
-        return Verdict("unknown", f"{head}, {word}, but a block without an interval shows nothing ({ground})")
-    if abs(gain) < noise:
-        size = f"{number(abs(gain))} is less than {source}, {number(noise)}"
-        return Verdict("within", f"{head}, within the spread: {size} ({ground})")
-    return Verdict(word, f"{head}, {word}: {excess(known, b, i, f)}({ground})")
-
-
-def noise_of(base: Values, improved: Values) -> tuple[float | None, str]:
-    """Return what chance explains: twice the larger spread, or else half the wider interval; and its name."""
-    spreads = [score["spread"] for score in (base, improved) if score.get("spread") is not None]
-    if len(spreads) == 2:
-        return 2 * max(spreads), "2 × spread"
-    ends = [(score.get("low"), score.get("high")) for score in (base, improved)]
-    halves = [(high - low) / 2 for low, high in ends if low is not None and high is not None]
-    return (max(halves), "half the interval") if halves and max(halves) > 0 else (None, "")
-
-
-def excess(known: Known, base: float, improved: float, floor: float | None) -> str:
-    """Say how the distance to the floor changed."""
-    if floor is None:
-        return f"difference {number(abs(improved - base))} "
-    before, after = (known.cost(value) - known.cost(floor) for value in (base, improved))
-    what = "excess over the floor" if known.better == "lower" else "gap to the floor"
-    if before <= 0:
-        return "base was at the floor or past it "
-    if after <= 0:
-        return "now at the floor or past it "
-    return f"{what} {'down' if after < before else 'up'} {100 * abs(after / before - 1):.0f} % "
-
-
-def score_table(metrics: Values, verdicts: Mapping[str, Verdict], known: Mapping[str, Known]) -> str:
-    """Return one row per score, one column per sample set."""
-    columns, rows = set_names(metrics), []
-    notes: list[str] = []  # of intervals, each once
-    for name, verdict in verdicts.items():
-        found = [metrics[column].get(name) for column in columns]
-        lead = metrics["base"][name]
-        cells = [f"<td>{_cell(score, notes)}</td>" for score in found]
-        rows.append(
-            f"<tr><th>{escape(name)}<br><small>{known[name].wish}</small></th>{''.join(cells)}"
-            f'<td class="{verdict.kind}"><b>{ARROWS[verdict.kind]} {verdict.kind}</b></td>'
-            f"<td>{_counts(found)}<small>{lead['n_real']} real</small></td>"
-            f"<td>{escape(lead.get('extractor') or '–')}</td></tr>"
-        )
-    head = "".join(f"<th>{escape(name)}</th>" for name in (*columns, "verdict", "samples", "extractor"))
-    foot = "<br>".join(f"<sup>{at}</sup> {escape(note)}" for at, note in enumerate(notes, 1))
-    return f'{_table(f"<tr><th>score</th>{head}</tr>", *rows)}<p class="note">{foot}</p>'
-
-
-def set_names(metrics: Values) -> list[str]:
-    """Return the names of the sample sets: base, improved, any others, floor."""
-    found = [name for name in metrics if name != "run" and metrics[name]]
-    return sorted(found, key=lambda name: {"base": 0, "improved": 1, "floor": 3}.get(name, 2))
-
-
-def _cell(score: Values | None, notes: list[str]) -> str:
-    if score is None:
-        return "–"
-    low, high, note = score.get("low"), score.get("high"), str(score.get("interval") or "")
-    if low is None or high is None or low == high:
-        return number(score["value"])
-    if note and note not in notes:
-        notes.append(note)
-    mark = f"<sup>{notes.index(note) + 1}</sup>" if note else ""
-    return f"{number(score['value'])}<small>{number(low)} to {number(high)}{mark}</small>"
-
-
-def _counts(found: Iterable[Values | None]) -> str:
-    texts = [f"{s.get('n_generated', '–')} × {len(s.get('blocks') or [0])}" for s in found if s]
-    return escape(" / ".join(dict.fromkeys(texts)))
-
-
-def _verdict_list(verdicts: Mapping[str, Verdict], known: Mapping[str, Known]) -> str:
-    top = [name for name in verdicts if known[name].first] or list(verdicts)
-    rest = [verdicts[name] for name in verdicts if name not in top]
-    counts = ", ".join(f"{n} {kind}" for kind in ARROWS if (n := [v.kind for v in rest].count(kind)))
-    more = f"<details><summary>Other scores: {counts}</summary>{_sentences(rest)}</details>" if rest else ""
-    return _sentences(verdicts[name] for name in top) + more
-
-
-def _sentences(verdicts: Iterable[Verdict]) -> str:
-    items = (f'<li class="{v.kind}"><b>{ARROWS[v.kind]}</b> {escape(v.text)}.</li>' for v in verdicts)
-    return f'<ul class="verdicts">{"".join(items)}</ul>'
 
 
 def _score_plots(metrics: Values, known: Mapping[str, Known], pictures: Pictures) -> list[str]:
@@ -310,8 +167,7 @@ def _selection(directory: Path, pictures: Pictures) -> str:
     parts = []
     for path in sorted((directory / "stages").glob("*/selection.json")):
         stage, history = path.parent.name, json.loads(path.read_text(encoding="utf-8"))
-        label = _chosen(directory, f"stages/{stage}")
-        chosen = next((at for at, c in enumerate(history) if c["label"] == label), None)
+        chosen = next((at for at, c in enumerate(history) if c["chosen"]), None)
         rounds, scores = [c["round"] for c in history], [c["score"] for c in history]
         plot = figures.selection_plot(f"Candidates of {stage}", rounds, scores, chosen)
         rows = (
@@ -319,20 +175,13 @@ def _selection(directory: Path, pictures: Pictures) -> str:
             f"{' (chosen)' * (at == chosen)}</td><td>{number(c['score'])}</td></tr>"
             for at, c in enumerate(history)
         )
-        table = _table("<tr><th>round</th><th>candidate</th><th>score</th></tr>", *rows)
+        table = html_table("<tr><th>round</th><th>candidate</th><th>score</th></tr>", *rows)
         parts.append(
             f"<h2>Selection: {escape(stage)}</h2>{pictures.plot(f'selection-{stage}', plot)}"
             '<p class="note">These scores made the choice and are flattered by it.</p>'
             f"<details><summary>{len(history)} candidates</summary>{table}</details>"
         )
     return "".join(parts)
-
-
-def _chosen(directory: Path, scope: str) -> str | None:
-    path = directory / "events.jsonl"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    events = [json.loads(row) for row in text.splitlines() if '"selected"' in row]
-    return next((e.get("label") for e in reversed(events) if e.get("scope") == scope), None)
 
 
 def _what_ran(directory: Path, facts: Values) -> str:
@@ -343,10 +192,11 @@ def _what_ran(directory: Path, facts: Values) -> str:
     rows = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in shown.items())
     levels, config = facts.get("quantised_to_levels"), (directory / RUN_FILE).read_text(encoding="utf-8")
     note = f"<p>Generated images were rounded to {levels} grey levels to be scored, but not to be shown.</p>"
-    command = f"genplug run --config {RUN_FILE} --out {shlex.quote(f'{directory.name}-again')}"
+    config_file, again = (shlex.quote(str(path)) for path in (directory / RUN_FILE, f"{directory}-again"))
+    command = f"genplug run --config {config_file} --out {again}"
     return (
-        f"<h2>What was run</h2>{_table(*rows)}{note if levels else ''}"
-        f"<p>To replay it, in the run's directory:</p><pre>{escape(command)}</pre>"
+        f"<h2>What was run</h2>{html_table(*rows)}{note if levels else ''}"
+        f"<p>To replay it, from where it was run:</p><pre>{escape(command)}</pre>"
         f"<details><summary>{RUN_FILE}</summary><pre>{escape(config)}</pre></details>"
     )
 
@@ -371,12 +221,8 @@ def _reading(metrics: Values) -> str:
         f"{uneven if floor and base != floor else ''} The spread is the standard deviation over "
         "seed blocks of one trained model: what sampling adds, not what another training would give. A "
         "difference below twice the larger spread (with one block: half the wider interval) is called within "
-        "the spread.</p>"
+        "the spread. Differences by block are improved less base for the same seeds.</p>"
     )
-
-
-def _table(*rows: str) -> str:
-    return f'<div class="wide"><table>{"".join(rows)}</table></div>'
 
 
 def _many(plots: Iterable[str]) -> str:

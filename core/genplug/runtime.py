@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
 from genplug import features as feature_cache
 from genplug.config import Component, Config, validate
-from genplug.errors import DataError, RunDirectoryError
+from genplug.errors import ConfigError, DataError, RunDirectoryError
 from genplug.log import Log, Silent
 from genplug.protocols import Dataset, Extractor, Generator
 from genplug.random import Purpose, seed_range
-from genplug.registry import Catalog, catalog
+from genplug.registry import Catalog, catalog, one_line
 from genplug.samplesets import SampleSet
 from genplug.settings import RunSettings, RuntimeSettings
 from genplug.stages import run_stage
@@ -166,5 +166,14 @@ def make_accelerator(settings: RunSettings, runtime: RuntimeSettings) -> Acceler
     """Make the one `Accelerator`: the only place that knows about devices and processes."""
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
+    torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa: not what float32 promises
     cpu = runtime.device == "cpu" or not torch.accelerator.is_available()
-    return Accelerator(cpu=cpu, mixed_precision=settings.precision)
+    # Objectives may leave a part of a network out of their loss, as DDO does EDM2's uncertainty.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    try:
+        return Accelerator(cpu=cpu, mixed_precision=settings.precision, kwargs_handlers=[unused])
+    except ValueError as error:
+        raise ConfigError(
+            f"run.precision = {settings.precision!r} and runtime.device = {runtime.device!r} cannot be had "
+            f"({one_line(error)}); a process keeps those it began with"
+        ) from None

@@ -50,7 +50,13 @@ def draw(
         samples = sample_checked(generator, batch_seeds_N, cond, label)
         save_npz(path, samples.cpu(), cond.labels_N if cond is not None else None, seeds=batch_seeds_N)
 
-    each_batch(run, seeds_N, size, directory, ".npz", f"sampling {label}", write)
+    problem: NonFiniteError | None = None
+    try:
+        each_batch(run, seeds_N, size, directory, ".npz", f"sampling {label}", write)
+    except NonFiniteError as error:
+        problem = error
+    if not run.all(problem is None):  # who catches it must catch it on every process
+        raise problem or NonFiniteError(f"{label} made a sample that is not finite on another process")
 
 
 def each_batch(

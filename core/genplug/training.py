@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genplug.checkpoints import digest, load_weights, save_weights
 from genplug.condition import Condition
+from genplug.errors import DataError
 from genplug.random import NoiseSource
 from genplug.runtime import Run
 from genplug.samplesets import SampleSet
@@ -65,14 +66,28 @@ class TensorRows:
 
 
 def real_rows(run: Run, generator: Any) -> EncodedRows:
-    """Return the run's training data as rows for a generator."""
-    labelled = "class-conditional" in generator.provides
-    return EncodedRows(run.dataset("train"), generator.encode, labelled)
+    """Return the run's training data as rows for a generator, refusing data that do not fit it."""
+    data, labelled = run.dataset("train"), "class-conditional" in generator.provides
+    if labelled and data.labels is None:
+        raise DataError(f"the generator is trained on labels; {data.name} has none")
+    shape = tuple(generator.encode(data.read([0]).to(run.device)).shape[1:])
+    if shape != tuple(generator.x_shape):
+        raise DataError(f"{data.name} has x of shape {shape}; the generator works on {generator.x_shape}")
+    return EncodedRows(data, generator.encode, labelled)
 
 
 def training_key(run: Run, generator: Any) -> dict[str, str]:
     """Return what a training depends on beyond its options: data and starting weights."""
     return {"data": run.dataset("train").fingerprint, "weights": digest(generator.state_dict())}
+
+
+def full_precision(generator: Any) -> Any:
+    """Return a generator whose network computes in float32, if by itself it would not everywhere.
+
+    Networks that lower their own precision, as for sampling, offer `full_precision()`.
+    """
+    exact = getattr(generator, "full_precision", None)
+    return exact() if exact is not None else generator
 
 
 def frozen(generator: Any) -> Any:

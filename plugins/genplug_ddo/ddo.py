@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,15 @@ from genplug.samplesets import Quantised, SampleSet
 from genplug.sampling import each_batch, sample_stage
 from genplug.specs import EvaluatorSpec
 from genplug.stages import write_json
-from genplug.training import TensorRows, TrainedWeights, frozen, real_rows, training_key, with_weights
+from genplug.training import (
+    TensorRows,
+    TrainedWeights,
+    frozen,
+    full_precision,
+    real_rows,
+    training_key,
+    with_weights,
+)
 from genplug_ddo.config import PAPER_DIMENSION, DdoConfig
 from genplug_ddo.loss import ddo_loss
 from genplug_ddo.ratio import log_ratio, training_levels
@@ -32,10 +40,11 @@ from genplug_ddo.ratio import log_ratio, training_levels
 
 @dataclass(frozen=True)
 class Candidate:
-    """Weights that a round may end with, and their selection scores, one per block."""
+    """Weights that a round may end with, read when needed, and their selection scores, one per block."""
 
     label: str
-    weights: dict[str, Tensor]
+    round: int
+    weights: Callable[[], dict[str, Tensor]]
     scores: tuple[float, ...]
 
     @property
@@ -52,37 +61,43 @@ class Ddo(TrainedWeights):
 
     def apply(self, generator: Any, run: Run) -> Any:
         """Return the generator with the best weights of all rounds."""
+        if "denoiser" in generator.provides and run.settings.precision != "no":
+            raise ConfigError(
+                "ddo subtracts nearly equal errors of denoisers, which needs float32; set run.precision=no"
+            )
         judge_ = Judge(self.config, run)
         reference = frozen(generator)
-        best = Candidate("base", reference.state_dict(), judge_.scores(reference, "base"))
-        history = [_record(best, 0)]
+        best = Candidate("base", 0, reference.state_dict, judge_.scores(reference, "base"))
+        history = [best]
         for number in range(1, self.config.rounds + 1):
-            scope = run.within(f"round-{number}", {"reference": digest(best.weights)})
-            found = self._round(with_weights(generator, best.weights), scope, judge_)
-            history += [_record(candidate, number) for candidate in found]
+            reference = with_weights(generator, best.weights())
+            scope = run.within(f"round-{number}", {"reference": digest(reference.state_dict())})
+            found = self._round(number, reference, scope, judge_)
+            history += found
             winner = min([best, *found], key=lambda c: judge_.order(c.score))
             if winner is best or not self._clearly(winner, best, judge_):
                 break
             best = winner
         if run.directory is not None and run.is_main:
-            write_json(run.directory / run.scope / "selection.json", history)
+            records = [_record(candidate, candidate is best) for candidate in history]
+            write_json(run.directory / run.scope / "selection.json", records)
         run.event("selected", label=best.label, score=best.score)
-        return with_weights(generator, best.weights)
+        return with_weights(generator, best.weights())
 
-    def _round(self, reference: Any, run: Run, judge_: Judge) -> list[Candidate]:
+    def _round(self, number: int, reference: Any, run: Run, judge_: Judge) -> list[Candidate]:
         """Train every (alpha, beta) against one reference; return all candidates with scores."""
         data: dict[str, Rows] = {"real": real_rows(run, reference)}
         if self.config.pool != 0:
-            data["fake"] = self._pool(reference, run)
+            data["fake"] = self._pool(number, reference, run)
         found = []
-        for number, (alpha, beta) in enumerate(self.config.candidates(), 1):
-            beta = self._beta(reference, run, data, alpha, beta, number)
-            fit = self._fit(f"fit-{number}", reference, run, data, alpha, beta, self.config.train)
+        for at, (alpha, beta) in enumerate(self.config.candidates(), 1):
+            beta = self._beta(reference, run, data, alpha, beta, at)
+            fit = self._fit(f"fit-{at}", reference, run, data, alpha, beta, self.config.train)
             for snapshot in _choices(fit):
-                label = f"{run.scope.rpartition('/')[2]}/fit-{number}/step-{snapshot.step}"
-                weights = snapshot.weights()
-                scores = judge_.scores(with_weights(reference, weights), label)
-                found.append(Candidate(f"{label}, alpha {alpha:g}, beta {beta:.4g}", weights, scores))
+                label = f"round-{number}/fit-{at}/step-{snapshot.step}"
+                scores = judge_.scores(with_weights(reference, snapshot.weights()), label)
+                title = f"{label}, alpha {alpha:g}, beta {beta:.4g}"
+                found.append(Candidate(title, number, snapshot.weights, scores))
         return found
 
     def _fit(
@@ -102,8 +117,10 @@ class Ddo(TrainedWeights):
         ]
         key = {**training_key(run, reference), "alpha": alpha, "beta": beta, "levels": str(levels)}
 
+        exact = full_precision(reference)
+
         def step(model: Any, batch: Batch) -> StepResult:
-            return ddo_step(model, reference, batch, alpha, beta, levels, self.config.reencode)
+            return ddo_step(model, exact, batch, alpha, beta, levels, self.config.reencode)
 
         return run.fit(name, reference.clone(), step, data, train, key=key, snapshots=every)
 
@@ -126,11 +143,10 @@ class Ddo(TrainedWeights):
             )
         return 1 / spread
 
-    def _pool(self, reference: Any, run: Run) -> TensorRows:
-        """Draw samples of the reference in x-space, kept as a stage."""
+    def _pool(self, number: int, reference: Any, run: Run) -> TensorRows:
+        """Draw samples of a round's reference in x-space, kept as a stage."""
         count = len(run.dataset("train")) if self.config.pool < 0 else self.config.pool
-        block = int(run.scope.rpartition("round-")[2]) - 1
-        seeds_N = run.seeds("pool", count, block)
+        seeds_N = run.seeds("pool", count, number - 1)
 
         def write(path: Path, batch_seeds_N: Tensor) -> None:
             cond = reference.conditions(batch_seeds_N, run.settings.classes)
@@ -151,7 +167,7 @@ class Ddo(TrainedWeights):
 
     def _clearly(self, winner: Candidate, best: Candidate, judge_: Judge) -> bool:
         """Return whether a round beat its reference by `patience` standard errors."""
-        if not self.config.patience:
+        if not self.config.patience or not all(map(math.isfinite, best.scores)):
             return True
         gains = [judge_.order(b) - judge_.order(w) for w, b in zip(winner.scores, best.scores, strict=True)]
         error = statistics.stdev(gains) / math.sqrt(len(gains))
@@ -240,13 +256,9 @@ def _choices(fit: Fit) -> list[Snapshot]:
     return [last[step] for step in sorted(last)]
 
 
-def _record(candidate: Candidate, number: int) -> dict[str, Any]:
+def _record(candidate: Candidate, chosen: bool) -> dict[str, Any]:
+    """Return a candidate as `stages/N-ddo/selection.json` has it; scores that are not finite are null."""
     finite = [score if math.isfinite(score) else None for score in candidate.scores]
     score = candidate.score if None not in finite else None
-    return {"round": number, "label": candidate.label, "score": score, "blocks": finite}
-
-
-def read_selection(path: Path) -> list[dict[str, Any]]:
-    """Read the history of selection that a run keeps in `stages/N-ddo/selection.json`."""
-    history: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return history
+    named = {"round": candidate.round, "label": candidate.label, "chosen": chosen}
+    return {**named, "score": score, "blocks": finite}

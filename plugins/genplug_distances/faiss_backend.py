@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genplug_distances.exact import SPARE, Euclidean, Points, squared_pairs
+from genplug_distances.bounds import Points, squared_pairs
+from genplug_distances.exact import Euclidean
+from genplug_distances.search import SPARE
 
 
 def available() -> bool:

@@ -41,7 +41,7 @@ class Edm2Config(GeneratorConfig):
     clip_act: float = Field(256.0, gt=0, description="activations are clipped to this")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in training")
     logvar_channels: int = Field(128, ge=2, description="width of the learned uncertainty")
-    fp16: bool = Field(True, description="half precision inside the network on accelerators")
+    fp16: bool = Field(True, description="half precision inside the network when it samples on accelerators")
     sigma_data: float = Field(0.5, gt=0, description="standard deviation of x")
     sigma_min: float = Field(0.002, gt=0, description="lowest noise level")
     sigma_max: float = Field(80.0, gt=0, description="highest noise level")

@@ -29,6 +29,7 @@ class Edm2Denoiser:
     num_classes: int
     noise: NoiseSpec
     provides: frozenset[str]
+    half: bool = True  # as far as the network and the device allow it
 
     @property
     def device(self) -> torch.device:
@@ -37,14 +38,15 @@ class Edm2Denoiser:
 
     def denoise(self, x: Tensor, sigma_N: Tensor, cond: Condition | None) -> Tensor:
         """Return D(x; sigma)."""
-        denoised: Tensor = self.module(x, sigma_N, self.class_weights(cond))
+        denoised: Tensor = self.module(x, sigma_N, self.class_weights(cond), force_fp32=not self.half)
         return denoised
 
     def training_loss(self, x: Tensor, cond: Condition | None, draws: NoiseSource) -> Tensor:
         """Return EDM2's uncertainty-weighted loss, summed over x (equation 21)."""
         sigma_N = self.noise.draw(draws)
         noise = draws.normal(x.shape, "noise")
-        loss = edm2_loss(self.module, x, sigma_N, noise, self.class_weights(cond), self.noise.sigma_data)
+        labels_NK, sigma_data = self.class_weights(cond), self.noise.sigma_data
+        loss = edm2_loss(self.module, x, sigma_N, noise, labels_NK, sigma_data, force_fp32=not self.half)
         return loss.flatten(1).sum(1)
 
     def class_weights(self, cond: Condition | None) -> Tensor | None:
@@ -60,6 +62,10 @@ class Edm2Denoiser:
     def with_module(self, module: nn.Module) -> Edm2Denoiser:
         """Return the same denoiser around another module."""
         return replace(self, module=module)
+
+    def full_precision(self) -> Edm2Denoiser:
+        """Return the same denoiser computing in float32 throughout."""
+        return replace(self, half=False)
 
     def after_step(self) -> None:
         """Force the weights back to unit magnitude (equation 66)."""

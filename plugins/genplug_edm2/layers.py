@@ -41,6 +41,20 @@ def mp_sum(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
     return torch.add(a * weight_a, b, alpha=weight_b)
 
 
+def add_onto(y: Tensor, x: Tensor, alpha: float = 1.0) -> Tensor:
+    """Return y + alpha x, in y's memory where autograd does not need it; y must be nobody else's."""
+    return torch.add(y, x, alpha=alpha) if _needs_grad(y, x) else y.add_(x, alpha=alpha)
+
+
+def modulated_silu(y: Tensor, scale: Tensor) -> Tensor:
+    """Return silu(y * scale), in y's memory where autograd does not need it; y must be nobody else's."""
+    return F.silu(y * scale) if _needs_grad(y, scale) else F.silu(y.mul_(scale), inplace=True)
+
+
+def _needs_grad(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
 def mp_silu(x: Tensor) -> Tensor:
     """SiLU that keeps unit magnitude (Equation 81)."""
     return F.silu(x) * SILU_SCALE
@@ -50,9 +64,14 @@ def mp_cat(a_NCHW: Tensor, b_NCHW: Tensor, t: float = 0.5) -> Tensor:
     """Concatenate channels so that a and b contribute as 1-t and t whatever their widths (Equation 103)."""
     n_a, n_b = a_NCHW.shape[1], b_NCHW.shape[1]
     total = math.sqrt(n_a + n_b) / math.hypot(1 - t, t)
-    return torch.cat(
-        [a_NCHW * (total * (1 - t) / math.sqrt(n_a)), b_NCHW * (total * t / math.sqrt(n_b))], dim=1
-    )
+    weight_a, weight_b = total * (1 - t) / math.sqrt(n_a), total * t / math.sqrt(n_b)
+    if _needs_grad(a_NCHW, b_NCHW):
+        return torch.cat([a_NCHW * weight_a, b_NCHW * weight_b], dim=1)
+    shape = (len(a_NCHW), n_a + n_b, *a_NCHW.shape[2:])
+    joined = torch.empty(shape, dtype=a_NCHW.dtype, device=a_NCHW.device, memory_format=torch.channels_last)
+    torch.mul(a_NCHW, weight_a, out=joined[:, :n_a])  # one pass over memory instead of two
+    torch.mul(b_NCHW, weight_b, out=joined[:, n_a:])
+    return joined
 
 
 def resample(x_NCHW: Tensor, mode: str, filter_taps: Sequence[float] = (1, 1)) -> Tensor:

@@ -26,6 +26,7 @@ def edm2_loss(
     noise_NCHW: Tensor,
     labels_NK: Tensor | None,
     sigma_data: float = 0.5,
+    force_fp32: bool = False,
 ) -> Tensor:
     """Loss per element, NCHW: lambda / exp(u) * (D(x + sigma noise; sigma) - x)^2 + u with u = u(sigma).
 
@@ -33,6 +34,6 @@ def edm2_loss(
     training sums the elements and divides by the number of images.
     """
     sigma = sigma_N.reshape(-1, 1, 1, 1)
-    D_NCHW, logvar = net(x_NCHW + sigma * noise_NCHW, sigma, labels_NK, return_logvar=True)
+    D_NCHW, logvar = net(x_NCHW + sigma * noise_NCHW, sigma, labels_NK, force_fp32, return_logvar=True)
     loss_NCHW: Tensor = edm_weight(sigma, sigma_data) / logvar.exp() * (D_NCHW - x_NCHW) ** 2 + logvar
     return loss_NCHW

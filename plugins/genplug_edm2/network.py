@@ -22,9 +22,11 @@ from genplug_edm2.layers import (
     MPConv,
     MPFourier,
     _Memo,
+    add_onto,
     force_normalize_,
     forget_folded_,
     forget_if_edited_,
+    modulated_silu,
     mp_cat,
     mp_silu,
     mp_sum,
@@ -85,9 +87,9 @@ class Block(nn.Module):
         keep, _ = sum_weights(self.res_balance)
         y = self._residual(x, emb_NE)
         if self.flavor == "dec" and self.conv_skip is not None:
-            x = self.conv_skip(x, scale=keep) + y
+            x = add_onto(y, self.conv_skip(x, scale=keep))
         else:
-            x = torch.add(y, x, alpha=keep)
+            x = add_onto(y, x, alpha=keep)
         if self.num_heads:
             x = self._attend(x)
         # In place: nothing before needs the unclipped value.
@@ -98,7 +100,7 @@ class Block(nn.Module):
         _, weight = sum_weights(self.res_balance)
         modulation_NC = self.emb_linear(emb_NE, gain=self.emb_gain) + 1
         y = self.conv_res0(F.silu(x), scale=SILU_SCALE)
-        y = F.silu(y * modulation_NC[:, :, None, None].to(y.dtype))
+        y = modulated_silu(y, modulation_NC[:, :, None, None].to(y.dtype))
         if self.training and self.dropout:
             y = F.dropout(y, p=self.dropout)
         y_NCHW: Tensor = self.conv_res1(y, scale=SILU_SCALE * weight)
@@ -112,9 +114,9 @@ class Block(nn.Module):
         n, _, h, w = x_NCHW.shape
         # Channels are ordered (head, channel, q/k/v).
         qkv = self.attn_qkv(x_NCHW).reshape(n, self.num_heads, -1, 3, h * w)
-        q, k, v = normalize(qkv, dim=[2]).permute(3, 0, 1, 4, 2)
+        q, k, v = normalize(qkv, dim=[2]).permute(3, 0, 1, 4, 2).contiguous()
         y = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(x_NCHW.shape)
-        return torch.add(self.attn_proj(y, scale=weight), x_NCHW, alpha=keep)
+        return add_onto(self.attn_proj(y, scale=weight), x_NCHW, alpha=keep)
 
 
 class UNet(nn.Module):

@@ -16,18 +16,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genplug_distances.exact import (
+from genplug_distances.bounds import (
     Block,
-    Euclidean,
     Points,
     block_rows,
     lower_bounds,
     make_frame,
-    nearest_self,
     plain_float32,
     slices,
     squared_pairs,
 )
+from genplug_distances.exact import Euclidean
+from genplug_distances.search import nearest_self
 
 EUCLIDEAN = Euclidean()
 

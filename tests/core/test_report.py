@@ -17,9 +17,10 @@ from PIL import Image
 
 from genplug.figures import number, picture_grid, ticks
 from genplug.registry import Catalog, Package
-from genplug.report import MOST_POINTS, find_score, judge_score, read_curves, thinned, write_report
+from genplug.report import MOST_POINTS, read_curves, thinned, write_report
 from genplug.samplesets import ArraySet
 from genplug.specs import EvaluatorSpec
+from genplug.verdicts import find_score, judge_score, paired
 
 NASTY = "<script>alert('x')</script>&\""
 VOID = {"meta", "img", "br", "input", "hr", "link"}
@@ -109,13 +110,12 @@ def write_training(directory):
     (directory / "stages/1-ddo/round-3.partial").mkdir()
     (directory / "stages/1-ddo/round-3.partial/curve.jsonl").write_text('{"step": 1, "loss": 2}\n')
     history = [
-        {"round": 0, "label": "base", "score": 0.12, "blocks": [0.11, 0.13]},
-        {"round": 1, "label": f"step-5 {NASTY}", "score": 0.10, "blocks": [0.10, 0.10]},
-        {"round": 1, "label": "step-9", "score": 0.11, "blocks": [0.10, 0.12]},
+        {"round": 0, "label": "base", "chosen": False, "score": 0.12, "blocks": [0.11, 0.13]},
+        {"round": 1, "label": f"step-5 {NASTY}", "chosen": True, "score": 0.10, "blocks": [0.10, 0.10]},
+        {"round": 1, "label": "step-9", "chosen": False, "score": 0.11, "blocks": [0.10, 0.12]},
+        {"round": 2, "label": "step-7", "chosen": False, "score": None, "blocks": [None, 0.12]},
     ]
     (directory / "stages/1-ddo/selection.json").write_text(json.dumps(history))
-    event = {"event": "selected", "scope": "stages/1-ddo", "label": history[1]["label"]}
-    (directory / "events.jsonl").write_text(json.dumps({"event": "start"}) + "\n" + json.dumps(event) + "\n")
 
 
 class Balanced(HTMLParser):
@@ -209,6 +209,13 @@ def test_beyond_the_floor_no_percentage_is_given():
     assert "down 50 %" in said(score(0.5), score(0.7), score(0.9), "recall-pixels")[1]
 
 
+def test_differences_are_taken_block_by_block():
+    given = metrics(score(0.5, blocks=2), score(0.4, blocks=2) | {"blocks": [0.4, None]}, None)
+    assert paired(given, "fd-pixels") == pytest.approx([0.4 - 0.499])
+    assert paired(metrics(score(0.5, blocks=1), score(0.4), None), "fd-pixels") == []
+    assert paired(metrics(score(0.5), None, None), "fd-pixels") == []
+
+
 def test_the_longest_score_name_that_fits_is_found():
     run = FakeRun(None)
     assert find_score(run, "fd-pixels").first
@@ -231,7 +238,7 @@ def test_a_report_on_images_is_whole(run):
     assert "17 grey levels" in page
     assert "alert(&#x27;x&#x27;)" in page
     assert "<script" not in page
-    assert "genplug run --config run.toml --out" in page
+    assert f"genplug run --config {run.directory}/run.toml --out {run.directory}-again" in page
     assert "(chosen)" in page
     assert page.count("(chosen)") == 1
     assert 'class="ring"' in page

@@ -10,15 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from genplug_distances import faiss_backend
-from genplug_distances.exact import (
-    Cosine,
-    Euclidean,
-    as_points,
-    block_rows,
-    lower_bounds,
-    make_frame,
-    squared_pairs,
-)
+from genplug_distances.bounds import as_points, block_rows, lower_bounds, make_frame, squared_pairs
+from genplug_distances.exact import Cosine, Euclidean
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_a.safetensors"
 DISTANCES = {"euclidean": Euclidean, "cosine": Cosine}

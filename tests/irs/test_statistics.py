@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from genplug_irs import occupancy, stirling
 from genplug_irs import statistics as irs
 
 TESTS = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ def exact_p(k: int, n: int, s: int) -> Fraction:
 
 @pytest.mark.parametrize(("N", "n"), SMALL)
 def test_pmf_equals_exact_integers(N: int, n: int) -> None:
-    law = irs.pmf(n, N)
+    law = occupancy.pmf(n, N)
     exact = [float(exact_p(k, n, N)) for k in range(1, min(n, N) + 1)]
     assert law.first == 1
     assert law.p.tolist() == pytest.approx(exact, rel=1e-13)
@@ -59,7 +60,7 @@ def test_estimate_and_bounds_equal_exact_search(N: int, n: int) -> None:
 
 @pytest.mark.parametrize(("n", "k"), [(9, 4), (14, 13), (14, 14), (14, 1), (12, 2)])
 def test_log_p_and_tails_equal_exact_integers_for_every_s(n: int, k: int) -> None:
-    seen = irs.Observation(k, n)
+    seen = occupancy.Observation(k, n)
     for s in (k, k + 1, 20, 100, 1000):
         assert seen.log_p(s) == pytest.approx(math.log(exact_p(k, n, s)), abs=1e-11)
         at_most = float(sum(exact_p(j, n, s) for j in range(1, k + 1)))
@@ -68,7 +69,7 @@ def test_log_p_and_tails_equal_exact_integers_for_every_s(n: int, k: int) -> Non
 
 
 def test_fewer_items_than_seen_are_impossible() -> None:
-    seen = irs.Observation(5, 9)
+    seen = occupancy.Observation(5, 9)
     assert (seen.log_p(4), seen.p_at_least(4), seen.p_at_most(4)) == (-math.inf, 0.0, 1.0)
 
 
@@ -106,7 +107,7 @@ def test_the_size_of_imagenet_takes_seconds() -> None:
 
 
 def test_windowed_recursion_equals_the_full_one() -> None:
-    full, window = irs.pmf(700, 300), irs.pmf(700, 300, irs.NEGLIGIBLE)
+    full, window = occupancy.pmf(700, 300), occupancy.pmf(700, 300, occupancy.NEGLIGIBLE)
     part = full.p[window.first - 1 : window.first - 1 + len(window.p)]
     torch.testing.assert_close(window.p, part, rtol=1e-9, atol=1e-38)
     assert float(window.cdf[-1]) == pytest.approx(1, abs=1e-12)
@@ -114,7 +115,7 @@ def test_windowed_recursion_equals_the_full_one() -> None:
 
 def test_pmf_has_the_known_mean_and_variance() -> None:
     n, s = 900, 700
-    law = irs.pmf(n, s)
+    law = occupancy.pmf(n, s)
     k = torch.arange(law.first, law.first + len(law.p), dtype=torch.float64)
     mean = float((law.p * k).sum())
     variance = float((law.p * (k - mean).square()).sum())
@@ -140,13 +141,13 @@ def test_interval_covers_nine_of_ten(s: int) -> None:
 
 def test_log_stirling_equals_exact_integers() -> None:
     for n, k in [(2, 1), (10, 3), (10, 9), (60, 30), (200, 199), (200, 2), (30, 30)]:
-        assert irs.log_stirling2(n, k) == pytest.approx(math.log(stirling2(n, k)), rel=1e-12, abs=1e-12)
+        assert stirling.log_stirling2(n, k) == pytest.approx(math.log(stirling2(n, k)), rel=1e-12, abs=1e-12)
 
 
 def test_temme_keeps_its_claimed_error() -> None:
     for n in (10, 40, 200):
         for k in range(1, n + 1):
-            assert abs(irs.log_stirling2_temme(n, k) - math.log(stirling2(n, k))) <= 0.066 / n
+            assert abs(stirling.log_stirling2_temme(n, k) - math.log(stirling2(n, k))) <= 0.066 / n
 
 
 def test_the_ratio_of_equal_counts_is_one_and_inside_its_interval() -> None:
