@@ -213,9 +213,9 @@ def _latents(golden: Any) -> dict[str, Tensor]:
     vae = StabilityVae(_Vae(given, seen), **golden.meta.get("vae_kwargs", {}))
     pixels = given["pixels"].to(torch.uint8)
     decoded = vae.decode(given["vae_final_in"])
-    vae.encode_pixels(pixels)
+    vae.posterior(pixels)
     return {
-        "out/vae_final": vae.encode_latents(given["vae_raw"], given["vae_noise"]),
+        "out/vae_final": vae.standardise(given["vae_raw"], given["vae_noise"]),
         "out/vae_scale": vae.scale_C,
         "out/vae_bias": vae.bias_C,
         "out/vae_decode_raw": seen["decoded"],

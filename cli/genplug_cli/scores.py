@@ -59,7 +59,7 @@ def run_table(metrics: Mapping[str, Any], extractors: Sequence[str], catalog: Ca
 def _legend(metrics: Mapping[str, Any], columns: Sequence[str]) -> str:
     """Say what the uncertainties are, where there are any."""
     scores = [score for column in columns for score in metrics[column].values()]
-    notes = ["floor: held-out real data against real training data"] if "floor" in columns else []
+    notes = ["floor: real training data against the same held-out data"] if "floor" in columns else []
     if blocks := next((len(score["blocks"]) for score in scores if score.get("blocks")), 0):
         notes.append(f"±: standard deviation over {blocks} seed blocks")
     if any(score.get("interval") and "spread" not in score for score in scores):

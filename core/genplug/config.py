@@ -8,6 +8,7 @@ and where they came from. Importing this module imports pydantic and nothing hea
 from __future__ import annotations
 
 import tomllib
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +21,26 @@ from genplug.errors import ConfigError, nearest
 T = TypeVar("T", bound=BaseModel)
 
 
-class Config(BaseModel):
-    """Base of all configurations: frozen, no unknown keys, every option bounded and described."""
+class Options(BaseModel):
+    """A section of options: frozen, no unknown keys, every option bounded and described."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=True)
 
+
+class Config(Options):
+    """Base of all components' configurations."""
+
+    @abstractmethod
     def build(self, run: Any) -> Any:
-        """Import the implementation and return the component; plain sections of options have none."""
-        raise NotImplementedError(f"{type(self).__name__} builds nothing")
+        """Import the implementation and return the component."""
 
 
 class GeneratorConfig(Config):
     """Base of generators' configurations; `build(run)` returns a `genplug.protocols.Generator`."""
 
+    @abstractmethod
     def provides(self) -> frozenset[str]:
         """Return what this configuration can do, a subset of its spec's `provides`."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it provides")
 
     def x_shape(self) -> tuple[int, ...] | None:
         """Return the shape of one x, where known without building the generator."""
@@ -80,7 +85,7 @@ ExtractorRef = Annotated[Component, _NAMED, Kind("extractor")]
 GeneratorRef = Annotated[str, Needs()]
 
 
-class TrainConfig(Config):
+class TrainConfig(Options):
     """Options of the one training loop, `Run.fit`."""
 
     steps: int = Field(1000, ge=1, description="optimiser steps")
@@ -229,7 +234,7 @@ def fields(model: type[BaseModel], section: str = "") -> Iterable[tuple[str, Any
     for name, info in model.model_fields.items():
         annotation = info.annotation
         inner = [
-            a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, Config)
+            a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, Options)
         ]
         if inner:
             yield from fields(inner[0], f"{prefix}{name}")

@@ -29,10 +29,13 @@ def exp_to_std(exponent: Numbers) -> FloatArray:
 
 
 def std_to_exp(std: Numbers) -> FloatArray:
-    """gamma of a sigma_rel: the largest root of (gamma+2)^2 (gamma+3) = (gamma+1) / std^2 (Equation 126)."""
+    """gamma of a sigma_rel: the inverse of `exp_to_std`, the root that Equation 126 asks for.
+
+    With u = gamma + 2 and t = 1 / std^2 it is the largest root of u^3 + u^2 - t u + t = 0, less 2.
+    """
     stds = np.asarray(std, dtype=np.float64)
-    roots = [np.roots([1, 7, 16 - t, 12 - t]).real.max() for t in stds.ravel() ** -2.0]
-    return np.asarray(roots, dtype=np.float64).reshape(stds.shape)
+    cubics = ((1.0, 1.0, -t, t) for t in np.ravel(stds) ** -2.0)
+    return np.reshape([max(np.roots(cubic).real) - 2 for cubic in cubics], stds.shape)
 
 
 def power_function_beta(std: Numbers, t_next: Numbers, t_delta: Numbers) -> FloatArray:
@@ -56,21 +59,21 @@ def power_function_correlation(a_ofs: Numbers, a_std: Numbers, b_ofs: Numbers, b
     """Inner product over time of profiles a and b, each of unit area, broadcast together (Equation 151)."""
     a_end, b_end = np.asarray(a_ofs, dtype=np.float64), np.asarray(b_ofs, dtype=np.float64)
     a_gamma, b_gamma = std_to_exp(a_std), std_to_exp(b_std)
-    # The longer profile's power at the end of the shorter one, as (shorter / longer)^gamma of the longer.
-    overlap = (a_end / b_end) ** np.where(np.asarray(a_end < b_end), b_gamma, -a_gamma)
-    scale = (a_gamma + b_gamma + 1) * np.maximum(a_end, b_end)
-    return np.asarray((a_gamma + 1) * (b_gamma + 1) * overlap / scale)
+    shorter, longer = np.minimum(a_end, b_end), np.maximum(a_end, b_end)
+    longer_gamma = np.where(np.asarray(a_end < b_end), b_gamma, a_gamma)
+    height = (shorter / longer) ** longer_gamma / longer  # of the longer profile where the shorter one ends
+    return np.asarray(height * (a_gamma + 1) * (b_gamma + 1) / (a_gamma + b_gamma + 1))
 
 
 def solve_posthoc_coefficients(
     in_ofs: Numbers, in_std: Numbers, out_ofs: Numbers, out_std: Numbers
 ) -> FloatArray:
     """Least-squares weights, [inputs, outputs], from stored averages to others; columns sum to 1 (Alg. 3)."""
-    rows = [np.reshape(a, (-1, 1)) for a in np.broadcast_arrays(in_ofs, in_std)]
-    columns = [np.reshape(a, (1, -1)) for a in np.broadcast_arrays(in_ofs, in_std)]
-    targets = [np.reshape(a, (1, -1)) for a in np.broadcast_arrays(out_ofs, out_std)]
-    gram = power_function_correlation(*rows, *columns)
-    weights = np.linalg.solve(gram, power_function_correlation(*rows, *targets))
+    ends, stds = (np.ravel(a) for a in np.broadcast_arrays(in_ofs, in_std))
+    wanted_ends, wanted_stds = (np.ravel(a) for a in np.broadcast_arrays(out_ofs, out_std))
+    gram = power_function_correlation(ends[:, None], stds[:, None], ends, stds)
+    cross = power_function_correlation(ends[:, None], stds[:, None], wanted_ends, wanted_stds)
+    weights = np.linalg.solve(gram, cross)
     return np.asarray(weights / weights.sum(axis=0))
 
 

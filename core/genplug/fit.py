@@ -7,11 +7,10 @@ numbers of an uninterrupted one. An objective gives a step function and owns no 
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,19 +18,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from genplug.checkpoints import load_weights, save_weights
+from genplug.checkpoints import save_weights
 from genplug.condition import Condition
 from genplug.config import TrainConfig
 from genplug.ema import HalfLifeEMA, PowerFunctionEMA
+from genplug.epochs import Order
 from genplug.errors import ConfigError, NonFiniteError
 from genplug.random import NoiseSource
+from genplug.snapshots import CURVE, Fit, found, snapshot_path, write_curve
 from genplug.training import full_precision
 
 if TYPE_CHECKING:
     from genplug.runtime import Run
 
 STATE = "state.pt"
-CURVE = "curve.jsonl"
 
 
 class Rows(Protocol):
@@ -66,36 +66,6 @@ class StepResult:
 Step = Callable[[Any, Batch], StepResult]
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Weights at one step: of the network itself (`raw`) or of a named average."""
-
-    step: int
-    average: str
-    path: Path
-
-    def weights(self) -> dict[str, Tensor]:
-        """Read the weights."""
-        return load_weights(self.path)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What training left: snapshots in order of steps, and the logged curve."""
-
-    directory: Path
-    snapshots: tuple[Snapshot, ...]
-
-    @property
-    def last(self) -> Snapshot:
-        """The last snapshot, of an average if there is one."""
-        return self.snapshots[-1]
-
-    def curve(self) -> list[dict[str, float]]:
-        """Return the logged quantities by step."""
-        return read_curve(self.directory / CURVE)
-
-
 def fit(
     run: Run,
     name: str,
@@ -122,7 +92,7 @@ def fit(
         Loop(run, name, generator, step, data, config, partial, steps, dropout).run()
 
     directory = run.stage(name, {"train": config.model_dump(), "snapshots": steps, **key}, work)
-    return Fit(directory, tuple(_found(directory, steps)))
+    return Fit(directory, tuple(found(directory, steps)))
 
 
 class Loop:
@@ -276,41 +246,6 @@ class Loop:
         self.done, self.curve = state["done"], state["curve"]
 
 
-class Order:
-    """The order in which rows are drawn: each epoch a new permutation, a pure function of position.
-
-    With `balance`, position p draws class p mod K, and each class is shuffled on its own.
-    """
-
-    def __init__(self, rows: Rows, seed: int, name: str, balance: bool) -> None:
-        self.seed, self.name = seed, name
-        if balance and rows.labels is None:
-            raise ConfigError("train.balance needs labels; the data has none")
-        if balance and rows.labels is not None:
-            self.groups = [(rows.labels == label).nonzero().flatten() for label in rows.labels.unique()]
-        else:
-            self.groups = [torch.arange(len(rows))]
-        self._epochs: dict[tuple[int, int], Tensor] = {}
-
-    def rows(self, positions: Tensor) -> Tensor:
-        """Return the row numbers drawn at positions (int64, 0, 1, 2, ... over the whole training)."""
-        group_N, place_N = positions % len(self.groups), positions // len(self.groups)
-        drawn = [self._row(int(group), int(place)) for group, place in zip(group_N, place_N, strict=True)]
-        return torch.tensor(drawn, dtype=torch.int64)
-
-    def _row(self, group: int, place: int) -> int:
-        epoch, at = divmod(place, len(self.groups[group]))
-        if (group, epoch) not in self._epochs:
-            self._epochs = {k: v for k, v in self._epochs.items() if k[1] >= epoch - 1}
-            source = torch.Generator().manual_seed(
-                zlib.crc32(f"{self.seed}:{self.name}:{group}:{epoch}".encode())
-            )
-            self._epochs[group, epoch] = self.groups[group][
-                torch.randperm(len(self.groups[group]), generator=source)
-            ]
-        return int(self._epochs[group, epoch][at])
-
-
 def make_averages(module: torch.nn.Module, config: TrainConfig) -> list[Any]:
     """Return the weight averages that a configuration asks for."""
     averages: list[Any] = []
@@ -336,35 +271,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 def log_every(config: TrainConfig) -> int:
     """Return the steps between two points of the curve: at most 1000 points are kept."""
     return math.ceil(config.steps / 1000)
-
-
-def snapshot_path(directory: Path, step: int, average: str) -> Path:
-    """Return the file of one snapshot."""
-    return directory / f"step-{step:08d}.{average}.safetensors"
-
-
-def write_curve(path: Path, curve: Sequence[Mapping[str, float]]) -> None:
-    """Write one JSON object per step."""
-    partial = path.with_name(f".{path.name}")
-    partial.write_text("".join(json.dumps(dict(point)) + "\n" for point in curve), encoding="utf-8")
-    partial.replace(path)
-
-
-def read_curve(path: Path) -> list[dict[str, float]]:
-    """Read what `write_curve` wrote."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _found(directory: Path, steps: Sequence[int]) -> Iterator[Snapshot]:
-    """Yield a finished training's snapshots, raw weights before averages."""
-    for step in steps:
-        paths = sorted(
-            directory.glob(f"step-{step:08d}.*.safetensors"), key=lambda p: (".raw." not in p.name, p.name)
-        )
-        for path in paths:
-            yield Snapshot(
-                step, path.name.removeprefix(f"step-{step:08d}.").removesuffix(".safetensors"), path
-            )
 
 
 def _check_partition(run: Run, config: TrainConfig) -> None:

@@ -17,10 +17,10 @@ from PIL import Image
 
 from genplug import figures
 from genplug.figures import Interval, Line, number
-from genplug.fit import CURVE, read_curve
 from genplug.loading import RUN_FILE
 from genplug.runtime import Run
 from genplug.samplesets import SampleSet
+from genplug.snapshots import CURVE, read_curve
 from genplug.verdicts import (
     Known,
     Values,

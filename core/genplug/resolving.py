@@ -27,9 +27,9 @@ from genplug.matching import match
 from genplug.parts import Part, Reference, Resolved
 from genplug.paths import RUN_FILE, split_reference
 from genplug.presets import Registry, registry
-from genplug.registry import Catalog, catalog
+from genplug.registry import Catalog, Entry, catalog
 from genplug.settings import RunSettings, RuntimeSettings
-from genplug.specs import Preset
+from genplug.specs import DatasetSpec, Preset
 
 SECTIONS = ("run", "runtime", "generator", "objective", "dataset", "extractor", "evaluator")
 
@@ -206,9 +206,12 @@ class Resolver:
         return config.model_copy(update=changes) if changes else config
 
     def dataset(self, flag: str | None, default: str | None) -> Part:
-        """Resolve the data set; an existing path is the data set `files`."""
-        if flag and flag not in self.catalog.entries["dataset"] and ("/" in flag or Path(flag).exists()):
-            return self.one("dataset", "files", values={"path": flag} | dict(self.layers.section("dataset")))
+        """Resolve the data set; a path goes to the first one that opens paths."""
+        installed = self.catalog.entries["dataset"]
+        opening = [name for name in self.catalog.names("dataset") if _opens_paths(installed[name])]
+        if flag and flag not in installed and opening and ("/" in flag or Path(flag).exists()):
+            values = {**self.layers.section("dataset"), "path": flag}
+            return self.one("dataset", opening[0], values=values)
         return self.one("dataset", flag, default=default)
 
     def named(self, kind: str, names: Sequence[str]) -> tuple[Part, ...]:
@@ -245,6 +248,10 @@ class Resolver:
             where = "objective" if len(items) == 1 else f"objective.{index + 1}"
             parts.append(self.one("objective", name, section=where, values=values, recipe=recipe))
         return tuple(parts)
+
+
+def _opens_paths(entry: Entry) -> bool:
+    return isinstance(entry.spec, DatasetSpec) and entry.spec.opens_paths
 
 
 def _items(section: Mapping[str, Any], count: int) -> list[dict[str, Any]]:

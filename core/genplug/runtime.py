@@ -27,8 +27,9 @@ from genplug.stages import run_stage
 
 if TYPE_CHECKING:
     from genplug.config import TrainConfig
-    from genplug.fit import Fit, Rows, Step
+    from genplug.fit import Rows, Step
     from genplug.parts import Resolved
+    from genplug.snapshots import Fit
 
 
 @dataclass

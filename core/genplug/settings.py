@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from genplug.config import Config
+from genplug.config import Options
 
 
-class RunSettings(Config):
+class RunSettings(Options):
     """The `[run]` section: what is sampled and judged, and how much of it."""
 
     seed: int = Field(
@@ -31,7 +31,7 @@ class RunSettings(Config):
     skip_bad: bool = Field(False, description="leave out images that cannot be read, and count them")
 
 
-class RuntimeSettings(Config):
+class RuntimeSettings(Options):
     """The `[runtime]` section: where it runs. Results do not depend on it beyond float tolerance."""
 
     device: Literal["auto", "cpu"] = Field("auto", description="auto: an accelerator if there is one")

@@ -121,11 +121,15 @@ class EvaluatorSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec(Spec):
-    """A finite set of samples. The `train` split is what generators are trained on."""
+    """A finite set of samples. The `train` split is what generators are trained on.
+
+    With `opens_paths`, a path that a user gives as data set becomes its option `path`.
+    """
 
     kind: ClassVar[str] = "dataset"
 
     splits: tuple[str, ...] = ("train", "held-out")
+    opens_paths: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,13 @@ from genplug.checkpoints import digest, load_weights, save_weights
 from genplug.condition import Condition
 from genplug.errors import ConfigError, NonFiniteError
 from genplug.evaluation import judge
-from genplug.fit import Batch, Fit, Rows, Snapshot, StepResult
+from genplug.fit import Batch, Rows, StepResult
 from genplug.parts import Part
 from genplug.protocols import EvalInputs, NoiseSpec
 from genplug.runtime import Run
 from genplug.samplesets import Quantised, SampleSet
 from genplug.sampling import each_batch, sample_stage
+from genplug.snapshots import Fit, Snapshot
 from genplug.specs import EvaluatorSpec
 from genplug.stages import write_json
 from genplug.training import (

@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from genplug.ema import reconstruct, solve_posthoc_coefficients
-from genplug.fit import Batch, Fit, StepResult
+from genplug.fit import Batch, StepResult
 from genplug.runtime import Run
+from genplug.snapshots import Fit
 from genplug.training import TrainedWeights, real_rows, training_key, with_weights
 from genplug_ddo.config import PretrainConfig
 

@@ -49,20 +49,20 @@ class StabilityVae:
 
     def encode(self, samples: Tensor, noise: NoiseSource | None = None) -> Tensor:
         """Final latents of uint8 images NCHW: a posterior sample drawn from `noise`, its mean without."""
-        raw_NCHW = self.encode_pixels(samples)
+        raw_NCHW = self.posterior(samples)
         shape = (len(raw_NCHW), raw_NCHW.shape[1] // 2, *raw_NCHW.shape[2:])
         draws = None if noise is None else noise.normal(shape, "latent")
-        return self.encode_latents(raw_NCHW, draws)
+        return self.standardise(raw_NCHW, draws)
 
     @torch.no_grad()
-    def encode_pixels(self, images_NCHW: Tensor) -> Tensor:
+    def posterior(self, images_NCHW: Tensor) -> Tensor:
         """Raw latents (mean, then standard deviation) of uint8 images."""
         vae = self._on(images_NCHW.device)
-        chunks = torch.split(images_NCHW.float() / 255, self.batch)
-        posteriors = (vae.encode(chunk)["latent_dist"] for chunk in chunks)
-        return torch.cat([torch.cat([p.mean, p.std], dim=1) for p in posteriors])
+        found = [vae.encode(part.float() / 255)["latent_dist"] for part in images_NCHW.split(self.batch)]
+        moments = ([getattr(one, name) for one in found] for name in ("mean", "std"))
+        return torch.cat([torch.cat(parts) for parts in moments], dim=1)
 
-    def encode_latents(self, raw_NCHW: Tensor, noise_NCHW: Tensor | None) -> Tensor:
+    def standardise(self, raw_NCHW: Tensor, noise_NCHW: Tensor | None) -> Tensor:
         """Final latents: a posterior sample (the mean without unit normal noise), standardised."""
         mean, std = raw_NCHW.float().chunk(2, dim=1)
         scale, bias = self._constants(raw_NCHW.device)

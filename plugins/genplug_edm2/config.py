@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from genplug.denoiser import DenoiserGenerator
     from genplug.runtime import Run
 
-#: Width of the published sizes (Karras et al. 2024, table 6).
+#: Width of the first level in the published sizes (Karras et al. 2024).
 SIZES = {"xxs": 64, "xs": 128, "s": 192, "m": 256, "l": 320, "xl": 384, "xxl": 448}
 LATENT_FACTOR = 8
 

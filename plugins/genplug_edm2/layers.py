@@ -24,9 +24,9 @@ SILU_SCALE = 1 / 0.596  # silu of a unit normal has root mean square 0.596 (Equa
 def normalize(x: Tensor, dim: Sequence[int] | None = None, eps: float = 1e-4) -> Tensor:
     """Scale `x` to root mean square one over `dim` (default: all but the first); eps is outside the root."""
     dims = list(range(1, x.ndim)) if dim is None else list(dim)
-    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.float32)
-    norm = torch.add(eps, norm, alpha=math.sqrt(norm.numel() / x.numel()))
-    return x / norm.to(x.dtype)
+    length = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.float32)
+    rms = length * math.sqrt(length.numel() / x.numel())
+    return x / (rms + eps).to(x.dtype)
 
 
 def sum_weights(t: float) -> tuple[float, float]:
@@ -92,10 +92,10 @@ class MPFourier(nn.Module):
     freqs: Tensor
     phases: Tensor
 
-    def __init__(self, num_channels: int, bandwidth: float = 1) -> None:
+    def __init__(self, num_channels: int) -> None:
         super().__init__()
-        self.register_buffer("freqs", 2 * math.pi * torch.randn(num_channels) * bandwidth)
-        self.register_buffer("phases", 2 * math.pi * torch.rand(num_channels))
+        for name, draw in (("freqs", torch.randn), ("phases", torch.rand)):
+            self.register_buffer(name, 2 * math.pi * draw(num_channels))
 
     def forward(self, x_N: Tensor) -> Tensor:
         angles_ND = torch.outer(x_N.float(), self.freqs.float()) + self.phases.float()

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,75 +35,69 @@ from genplug_edm2.layers import (
     resample,
     sum_weights,
 )
+from genplug_edm2.places import Place, decoder_places, encoder_places
 
 __all__ = ["Block", "MPConv", "MPFourier", "Precond", "UNet", "force_normalize_", "forget_folded_"]
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """What all blocks of a network share; balances go from 0 (main path) to 1 (branch)."""
+
+    resample_filter: Sequence[float] = (1, 1)
+    channels_per_head: int = 64  # attention in fewer channels than one head has means none
+    dropout: float = 0
+    res_balance: float = 0.3
+    attn_balance: float = 0.3
+    clip_act: float | None = 256  # None never clips
 
 
 class Block(nn.Module):
     """Residual block with optional resampling and self-attention.
 
-    `flavor` 'enc' applies the skip convolution and pixel norm before the residual branch, 'dec' applies the
-    skip convolution at the sum. `attention` with fewer than `channels_per_head` channels means no attention.
-    `resample_mode` is 'keep', 'up' or 'down'; balances go from 0 (main path) to 1 (branch); `clip_act` None
-    never clips.
+    In the encoder, skip convolution and pixel norm come before the residual branch; in the decoder
+    (`decodes`) the skip convolution is at the sum.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        emb_channels: int,
-        flavor: Literal["enc", "dec"] = "enc",
-        resample_mode: Literal["keep", "up", "down"] = "keep",
-        resample_filter: Sequence[float] = (1, 1),
-        attention: bool = False,
-        channels_per_head: int = 64,
-        dropout: float = 0,
-        res_balance: float = 0.3,
-        attn_balance: float = 0.3,
-        clip_act: float | None = 256,
+        self, place: Place, in_channels: int, emb_channels: int, decodes: bool, options: BlockOptions
     ) -> None:
         super().__init__()
-        self.out_channels = out_channels
-        self.flavor = flavor
-        self.resample_mode = resample_mode
-        self.resample_filter = tuple(resample_filter)
-        self.num_heads = out_channels // channels_per_head if attention else 0
-        self.dropout = dropout
-        self.res_balance = res_balance
-        self.attn_balance = attn_balance
-        self.clip_act = clip_act
+        width, changes = place.width, place.width != in_channels
+        self.place, self.decodes, self.options = place, decodes, options
+        self.num_heads = width // options.channels_per_head if place.attention else 0
         self.emb_gain = nn.Parameter(torch.zeros([]))
-        self.conv_res0 = MPConv(out_channels if flavor == "enc" else in_channels, out_channels, (3, 3))
-        self.emb_linear = MPConv(emb_channels, out_channels)
-        self.conv_res1 = MPConv(out_channels, out_channels, (3, 3))
-        self.conv_skip = MPConv(in_channels, out_channels, (1, 1)) if in_channels != out_channels else None
-        self.attn_qkv = MPConv(out_channels, out_channels * 3, (1, 1)) if self.num_heads else None
-        self.attn_proj = MPConv(out_channels, out_channels, (1, 1)) if self.num_heads else None
+        self.conv_res0 = MPConv(in_channels if decodes else width, width, (3, 3))
+        self.emb_linear = MPConv(emb_channels, width)
+        self.conv_res1 = MPConv(width, width, (3, 3))
+        self.conv_skip = MPConv(in_channels, width, (1, 1)) if changes else None
+        self.attn_qkv = MPConv(width, 3 * width, (1, 1)) if self.num_heads else None
+        self.attn_proj = MPConv(width, width, (1, 1)) if self.num_heads else None
 
     def forward(self, x_NCHW: Tensor, emb_NE: Tensor) -> Tensor:
-        x = resample(x_NCHW, self.resample_mode, self.resample_filter)
-        if self.flavor == "enc":
+        x = resample(x_NCHW, self.place.resample_mode, self.options.resample_filter)
+        if not self.decodes:
             x = normalize(x if self.conv_skip is None else self.conv_skip(x), dim=[1])
-        keep, _ = sum_weights(self.res_balance)
+        keep, _ = sum_weights(self.options.res_balance)
         y = self._residual(x, emb_NE)
-        if self.flavor == "dec" and self.conv_skip is not None:
+        if self.decodes and self.conv_skip is not None:
             x = add_onto(y, self.conv_skip(x, scale=keep))
         else:
             x = add_onto(y, x, alpha=keep)
         if self.num_heads:
             x = self._attend(x)
         # In place: nothing before needs the unclipped value.
-        return x if self.clip_act is None else x.clip_(-self.clip_act, self.clip_act)
+        limit = self.options.clip_act
+        return x if limit is None else x.clip_(-limit, limit)
 
     def _residual(self, x: Tensor, emb_NE: Tensor) -> Tensor:
         """The residual branch, already weighted for the magnitude-preserving sum."""
-        _, weight = sum_weights(self.res_balance)
+        _, weight = sum_weights(self.options.res_balance)
         modulation_NC = self.emb_linear(emb_NE, gain=self.emb_gain) + 1
         y = self.conv_res0(F.silu(x), scale=SILU_SCALE)
         y = modulated_silu(y, modulation_NC[:, :, None, None].to(y.dtype))
-        if self.training and self.dropout:
-            y = F.dropout(y, p=self.dropout)
+        if self.training and self.options.dropout:
+            y = F.dropout(y, p=self.options.dropout)
         y_NCHW: Tensor = self.conv_res1(y, scale=SILU_SCALE * weight)
         return y_NCHW
 
@@ -110,7 +105,7 @@ class Block(nn.Module):
         """Cosine-like self-attention: q, k and v are normalised over the channels of each head."""
         assert self.attn_qkv is not None
         assert self.attn_proj is not None
-        keep, weight = sum_weights(self.attn_balance)
+        keep, weight = sum_weights(self.options.attn_balance)
         n, _, h, w = x_NCHW.shape
         # Channels are ordered (head, channel, q/k/v).
         qkv = self.attn_qkv(x_NCHW).reshape(n, self.num_heads, -1, 3, h * w)
@@ -140,47 +135,37 @@ class UNet(nn.Module):
         attn_resolutions: Sequence[int] = (16, 8),
         label_balance: float = 0.5,
         concat_balance: float = 0.5,
-        **block_kwargs: Any,
+        **block_options: Any,
     ) -> None:
         super().__init__()
-        widths = [model_channels * m for m in channel_mult]
-        noise_width = widths[0] if channel_mult_noise is None else model_channels * channel_mult_noise
-        emb_width = max(widths) if channel_mult_emb is None else model_channels * channel_mult_emb
-        levels = [(img_resolution >> level, width) for level, width in enumerate(widths)]
-        self.label_balance = label_balance
-        self.concat_balance = concat_balance
+        first = model_channels * channel_mult[0]
+        noise_width = model_channels * (channel_mult_noise or channel_mult[0])
+        self.emb_width = model_channels * (channel_mult_emb or max(channel_mult))
+        levels = [(img_resolution >> i, model_channels * mult) for i, mult in enumerate(channel_mult)]
+        self.encoder = encoder_places(levels, num_blocks, attn_resolutions)
+        self.decoder = decoder_places(levels, num_blocks, attn_resolutions)
+        self.stem = f"{img_resolution}x{img_resolution}_conv"
+        self.label_balance, self.concat_balance = label_balance, concat_balance
         self.out_gain = nn.Parameter(torch.zeros([]))
         self.emb_fourier = MPFourier(noise_width)
-        self.emb_noise = MPConv(noise_width, emb_width)
-        self.emb_label = MPConv(label_dim, emb_width) if label_dim else None
+        self.emb_noise = MPConv(noise_width, self.emb_width)
+        self.emb_label = MPConv(label_dim, self.emb_width) if label_dim else None
+        self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
+        self.enc[self.stem] = MPConv(img_channels + 1, first, (3, 3))
+        self._fill(first, BlockOptions(**block_options))
+        self.out_conv = MPConv(self.decoder[-1].width, img_channels, (3, 3))
 
-        def block(cin: int, cout: int, res: int = 0, **kwargs: Any) -> Block:
-            kwargs.setdefault("attention", res in attn_resolutions)
-            return Block(cin, cout, emb_width, **kwargs, **block_kwargs)
-
-        self.enc = nn.ModuleDict()
-        self.enc[f"{img_resolution}x{img_resolution}_conv"] = MPConv(img_channels + 1, widths[0], (3, 3))
-        cout, skips = widths[0], [widths[0]]
-        for level, (res, width) in enumerate(levels):
-            if level > 0:
-                self.enc[f"{res}x{res}_down"] = block(cout, cout, flavor="enc", resample_mode="down")
-                skips.append(cout)
-            for i in range(num_blocks):
-                self.enc[f"{res}x{res}_block{i}"] = block(cout, width, res, flavor="enc")
-                cout = width
-                skips.append(cout)
-
-        self.dec = nn.ModuleDict()
-        for level, (res, width) in reversed(list(enumerate(levels))):
-            if level == len(levels) - 1:
-                self.dec[f"{res}x{res}_in0"] = block(cout, cout, flavor="dec", attention=True)
-                self.dec[f"{res}x{res}_in1"] = block(cout, cout, flavor="dec")
-            else:
-                self.dec[f"{res}x{res}_up"] = block(cout, cout, flavor="dec", resample_mode="up")
-            for i in range(num_blocks + 1):
-                self.dec[f"{res}x{res}_block{i}"] = block(cout + skips.pop(), width, res, flavor="dec")
-                cout = width
-        self.out_conv = MPConv(cout, img_channels, (3, 3))
+    def _fill(self, width: int, options: BlockOptions) -> None:
+        """Make the blocks; a decoder block that takes a skip has that much more input."""
+        skips = [width]
+        for place in self.encoder:
+            self.enc[place.name] = Block(place, skips[-1], self.emb_width, False, options)
+            skips.append(place.width)
+        width = skips[-1]
+        for place in self.decoder:
+            width += skips.pop() if place.takes_skip else 0
+            self.dec[place.name] = Block(place, width, self.emb_width, True, options)
+            width = place.width
 
     def forward(self, x_NCHW: Tensor, c_noise_N: Tensor, labels_NK: Tensor | None = None) -> Tensor:
         emb_NE = self._embed(c_noise_N, labels_NK)
@@ -188,16 +173,24 @@ class UNet(nn.Module):
         x = torch.cat([x_NCHW, torch.ones_like(x_NCHW[:, :1])], dim=1)
         # Channels-last suits the convolutions and the norms over channels.
         x = x.contiguous(memory_format=torch.channels_last)
-        skips = []
-        for name, block in self.enc.items():
-            x = block(x) if name.endswith("_conv") else block(x, emb_NE)
-            skips.append(x)
-        for name, block in self.dec.items():
-            if "block" in name:
-                x = mp_cat(x, skips.pop(), t=self.concat_balance)
-            x = block(x, emb_NE)
-        out_NCHW: Tensor = self.out_conv(x, gain=self.out_gain)
+        out_NCHW: Tensor = self.out_conv(self._decode(self._encode(x, emb_NE), emb_NE), gain=self.out_gain)
         return out_NCHW.contiguous()
+
+    def _encode(self, x: Tensor, emb_NE: Tensor) -> list[Tensor]:
+        """Return the output of the first convolution and of every encoder block."""
+        outputs = [self.enc[self.stem](x)]
+        for place in self.encoder:
+            outputs.append(self.enc[place.name](outputs[-1], emb_NE))
+        return outputs
+
+    def _decode(self, skips: list[Tensor], emb_NE: Tensor) -> Tensor:
+        """Return the output of the last decoder block; uses up the skips, latest first."""
+        x = skips[-1]
+        for place in self.decoder:
+            if place.takes_skip:
+                x = mp_cat(x, skips.pop(), t=self.concat_balance)
+            x = self.dec[place.name](x, emb_NE)
+        return x
 
     def _embed(self, c_noise_N: Tensor, labels_NK: Tensor | None) -> Tensor:
         emb_NE: Tensor = self.emb_noise(self.emb_fourier(c_noise_N))
@@ -227,11 +220,7 @@ class Precond(nn.Module):
         **unet_kwargs: Any,
     ) -> None:
         super().__init__()
-        self.img_resolution = img_resolution
-        self.img_channels = img_channels
-        self.label_dim = label_dim
-        self.use_fp16 = use_fp16
-        self.sigma_data = sigma_data
+        self.label_dim, self.use_fp16, self.sigma_data = label_dim, use_fp16, sigma_data
         self.unet = UNet(img_resolution, img_channels, label_dim, **unet_kwargs)
         self.logvar_fourier = MPFourier(logvar_channels)
         self.logvar_linear = MPConv(logvar_channels, 1)
@@ -251,8 +240,8 @@ class Precond(nn.Module):
         """
         x_NCHW = x_NCHW.float()
         sigma = sigma_N.float().reshape(-1, 1, 1, 1)
-        c_skip = self.sigma_data**2 / (sigma**2 + self.sigma_data**2)
-        c_out = sigma * self.sigma_data / (sigma**2 + self.sigma_data**2).sqrt()
+        total = sigma**2 + self.sigma_data**2  # variance of the noisy x
+        c_skip, c_out = self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt()
         D_NCHW = c_skip * x_NCHW + c_out * self.raw(x_NCHW, sigma, labels_NK, force_fp32).float()
         return (D_NCHW, self.logvar(sigma)) if return_logvar else D_NCHW
 

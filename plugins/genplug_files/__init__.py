@@ -11,5 +11,6 @@ def register_datasets():
             summary="a folder, .zip, .npz or .npy of yours; part of it is held out",
             config="genplug_files.config:FilesConfig",
             modality="any",
+            opens_paths=True,
         )
     ]

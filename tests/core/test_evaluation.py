@@ -58,9 +58,12 @@ def test_a_score_that_a_block_lacks_is_joined_over_the_others() -> None:
 
 
 def test_another_modality_is_refused() -> None:
+    class Eye(Config):
+        def build(self, run: Any) -> None: ...
+
     entry = Entry(ExtractorSpec(name="eye", summary="", config=""), Package("a", "1.0"))
     with pytest.raises(CapabilityError, match="extractor 'eye' takes image; samples holds points"):
-        check_modality(Part(entry, Config()), "points", "samples holds")
+        check_modality(Part(entry, Eye()), "points", "samples holds")
 
 
 def test_named_evaluators_judge_through_named_extractors() -> None:
