@@ -27,7 +27,7 @@ class RunSettings(Options):
     quantise: bool = Field(
         True, description="round generated images to the data set's grey levels before scoring"
     )
-    precision: Literal["no", "bf16", "fp16"] = Field("no", description="mixed precision of training")
+    precision: Literal["no", "bf16"] = Field("no", description="mixed precision of training")
     skip_bad: bool = Field(False, description="leave out images that cannot be read, and count them")
 
 

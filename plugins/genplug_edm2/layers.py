@@ -192,8 +192,6 @@ class MPConv(nn.Module):
             # Inference-mode tensors cannot be saved for backward, which a later call may need.
             with torch.inference_mode(False), torch.no_grad():
                 value = self._fold(gain, scale, dtype)
-                if value.ndim == 4:
-                    value = value.contiguous(memory_format=torch.channels_last)
             folded = _Folded(value, _Seen.of(self.weight), None if gain is None else _Seen.of(gain), scale)
             self._memo.folded = folded
         return folded.value
@@ -210,7 +208,8 @@ class MPConv(nn.Module):
     def _fold(self, gain: Tensor | None, scale: float, dtype: torch.dtype) -> Tensor:
         weight = normalize(self.weight.float())
         factor = scale / math.sqrt(weight[0].numel())
-        return (weight * (factor if gain is None else gain * factor)).to(dtype)
+        weight = (weight * (factor if gain is None else gain * factor)).to(dtype)
+        return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
 
 
 def force_normalize_(module: nn.Module) -> None:

@@ -29,15 +29,14 @@ class Churn:
     """Noise added and removed again at each step (Algorithm 2 of EDM).
 
     Steps with s_min <= sigma <= s_max raise sigma by the factor 1 + min(amount / steps, sqrt(2) - 1) with
-    noise of standard deviation s_noise. `draw_every_step` draws noise in the other steps too and multiplies
-    it by zero: with a sequential source this is what EDM's code does, EDM2's draws on active steps only.
+    noise of standard deviation s_noise. Draws are named by their step, so it
+    does not matter which steps draw.
     """
 
     amount: float = 0.0
     s_min: float = 0.0
     s_max: float = math.inf
     s_noise: float = 1.0
-    draw_every_step: bool = False
 
     def gamma(self, sigma: float, steps: int) -> float:
         """Relative rise of sigma at one step."""
@@ -123,7 +122,7 @@ def _add_noise(
     """Raise x from sigmas[step] to the churned level; returns the new state and its sigma."""
     sigma = sigmas[step]
     gamma = churn.gamma(float(sigma), len(sigmas) - 1)
-    if gamma == 0 and not churn.draw_every_step:
+    if gamma == 0:
         return x, sigma
     if noise is None:
         raise ValueError("churn needs a noise source")

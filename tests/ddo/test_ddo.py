@@ -50,7 +50,7 @@ def pairs(generator: Any, n: int = 16) -> Batch:
     return Batch({"real": take(slice(n)), "fake": take(slice(n, None))}, NoiseSource(torch.arange(n)), 0)
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("name", [*DATA, "edm2"])
 @pytest.mark.parametrize("alpha", [0.5, 4.0])
 def test_at_the_start_the_log_ratio_is_exactly_zero(name: str, alpha: float) -> None:
     """Methods 2.6(a): any unshared noise, dropout or precision slip shows here."""
