@@ -7,6 +7,7 @@ and where they came from. Importing this module imports pydantic and nothing hea
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticUndefined
 
 from genplug.errors import ConfigError, nearest
 
@@ -229,14 +231,29 @@ def keys(model: type[BaseModel], section: str = "") -> list[str]:
 
 
 def fields(model: type[BaseModel], section: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield (dotted key, pydantic field) of a model and the models inside it."""
+    """Yield (dotted key, pydantic field) of a model and the models inside it.
+
+    A model inside may have other defaults here than on its own: they are what its fields show.
+    """
     prefix = f"{section}." if section else ""
     for name, info in model.model_fields.items():
         annotation = info.annotation
         inner = [
             a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, Options)
         ]
-        if inner:
-            yield from fields(inner[0], f"{prefix}{name}")
-        else:
+        if not inner:
             yield f"{prefix}{name}", info
+            continue
+        for key, inner_info in fields(inner[0], f"{prefix}{name}"):
+            yield key, _with_default(inner_info, info.default, key.removeprefix(f"{prefix}{name}."))
+
+
+def _with_default(info: Any, outer: Any, key: str) -> Any:
+    """Return a field with the default that an enclosing model's default gives it, if it gives one."""
+    for part in key.split("."):
+        outer = getattr(outer, part, PydanticUndefined)
+    if outer is PydanticUndefined:
+        return info
+    changed = copy.copy(info)
+    changed.default = outer
+    return changed

@@ -198,3 +198,12 @@ def test_a_run_directory_here_does_not_capture_other_names(here: Path) -> None:
     assert found == ["fake-tokens", "fake-points"]
     layers = layer({}, [("generator.width", 3)])
     assert resolve_generator(".", catalog(), registry(catalog()), layers).options()["width"] == 3
+
+
+def test_listed_defaults_of_a_model_inside_are_those_of_its_place() -> None:
+    from genplug.config import fields
+    from genplug_ddo.config import DdoConfig, PretrainConfig
+
+    ddo, pretrain = (dict(fields(model)) for model in (DdoConfig, PretrainConfig))
+    assert (ddo["train.warmup"].default, ddo["train.ema_halflife"].default) == (0.2, 25.0)
+    assert (pretrain["train.warmup"].default, ddo["train.steps"].default) == (0.0, 1000)
