@@ -125,8 +125,16 @@ def test_training_step_equals_the_published_one(explicit: bool) -> None:
 
 
 def test_two_forwards_before_backward_work_in_training_mode() -> None:
+    """The gradient of the sum is the sum of the gradients."""
     net, x = tiny().train(), torch.randn(2, 2, 8, 8)
-    (net(x, torch.ones(2)).sum() + net(x, torch.full((2,), 2.0)).sum()).backward()
+    sigmas = torch.ones(2), torch.full((2,), 2.0)
+    (net(x, sigmas[0]).sum() + net(x, sigmas[1]).sum()).backward()
+    weight = net.unet.out_conv.weight
+    together = weight.grad.clone()
+    net.zero_grad()
+    for sigma in sigmas:
+        net(x, sigma).sum().backward()
+    torch.testing.assert_close(together, weight.grad)
 
 
 def test_training_normalises_again_after_each_optimiser_step() -> None:
