@@ -42,13 +42,13 @@ def load_in(run: Run, reference: str, options: Mapping[str, Any] | None = None) 
     return build(run, resolve_generator(reference, run.catalog, registry(run.catalog), layers))
 
 
-def build(run: Run, part: Part) -> Generator:
-    """Build a resolved generator and load its weights."""
+def build(run: Run, part: Part, replaced: bool = False) -> Generator:
+    """Build a resolved generator and load its weights; `replaced` says that others will follow."""
     generator: Generator = part.config.build(run)
     path = locate(part.preset, part.weights)
     if path is not None:
         generator.load_state_dict(load_weights(path))
-    elif "trainable" in generator.provides:
+    elif "trainable" in generator.provides and not replaced:
         run.log.warn(f"generator {part.name!r} has no weights: it starts from random ones")
     return generator
 
@@ -77,7 +77,7 @@ def restore(run: Run, directory: Path, role: str, options: Mapping[str, Any]) ->
     )
     seeded = run.settings.model_copy(update={"seed": resolved.run.seed})  # of weights that were never loaded
     run = dataclasses.replace(run, settings=seeded)
-    generator = build(run, resolved.generator)
+    generator = build(run, resolved.generator, replaced=role == "improved")
     for number, part in enumerate(resolved.objectives if role == "improved" else (), 1):
         saved = objective_directory(directory, number, part.name)
         if not saved.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -34,12 +35,18 @@ def claimed(run: Run, directory: Path, prepare: Callable[[], None], remedy: str)
 @contextmanager
 def locked(directory: Path, remedy: str) -> Iterator[None]:
     """Hold a directory, made if it is not there, for this process alone."""
-    directory.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory / LOCK)
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise RunDirectoryError(f"{directory} is in use by another process; {remedy}") from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise RunDirectoryError(
+            f"{directory} cannot be written ({error.strerror or error}); choose another place"
+        ) from None
     try:
         yield
     finally:

@@ -15,12 +15,13 @@ from typing import Any
 
 import tomli_w
 
-from genplug.config import flatten, read_toml
-from genplug.errors import RunDirectoryError
+from genplug.config import GeneratorConfig, flatten, read_toml
+from genplug.errors import DataError, RunDirectoryError
 from genplug.evaluation import check_alike, judge, over_blocks
 from genplug.loading import build, identity, objective_directory
 from genplug.locks import LOCK, claimed
 from genplug.log import Log, Silent
+from genplug.matching import provided
 from genplug.parts import Part, Resolved
 from genplug.paths import RUN_FILE
 from genplug.protocols import EvalInputs, Generator, Score
@@ -29,7 +30,7 @@ from genplug.runtime import Run, make_accelerator
 from genplug.samplesets import Quantised, SampleSet, subsample
 from genplug.sampling import sample_stage
 from genplug.specs import EvaluatorSpec
-from genplug.stages import write_json
+from genplug.stages import strict_json, write_json
 from genplug.weights import require
 
 
@@ -71,10 +72,29 @@ def run(
         resolved,
         {part.name: part.config for part in resolved.extractors},
     )
+    check_data(worker, resolved)
     with claimed(
         worker, directory, lambda: prepare(directory, resolved, force), "wait for it or choose another --out"
     ):
         return Pipeline(worker, resolved).run()
+
+
+def check_data(worker: Run, resolved: Resolved) -> None:
+    """Open the data and see that the generator fits it, before anything is made or written."""
+    generator = resolved.generator
+    makes = generator.entry.spec.modality
+    for split in ("train", "held-out"):
+        data = worker.dataset(split)
+        holds = "points" if len(data.shape) == 1 else "image"
+        if makes not in ("any", holds):
+            raise DataError(f"generator {generator.name!r} makes {makes}; {data.name} holds {holds}")
+        has, config = provided(generator), generator.config
+        shape = config.x_shape() if isinstance(config, GeneratorConfig) else None
+        pixels = "denoiser" in has and "latent" not in has
+        if pixels and shape is not None and shape != data.shape:
+            raise DataError(
+                f"generator {generator.name!r} makes samples of shape {shape}; {data.name} holds {data.shape}"
+            )
 
 
 def prepare(directory: Path, resolved: Resolved, force: bool) -> None:
@@ -110,7 +130,7 @@ def _empty(directory: Path) -> None:
 
 def _refuse(directory: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Say which keys differ from the run that the directory holds."""
-    before, after = (dict(flatten(json.loads(json.dumps(value)))) for value in (old, new))
+    before, after = (dict(flatten(_numbered(json.loads(json.dumps(value))))) for value in (old, new))
     changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     if not changed:
         return
@@ -120,6 +140,12 @@ def _refuse(directory: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
         f"{directory} holds another run: {key} was {before.get(key)!r}, now {after.get(key)!r}{more}; "
         "choose another --out, or start again with --force"
     )
+
+
+def _numbered(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with its objectives by number, so that a change in one has a key."""
+    objectives = {str(number): item for number, item in enumerate(values.get("objective", []), 1)}
+    return {**values, "objective": objectives.get("1", {}) if len(objectives) == 1 else objectives}
 
 
 class Pipeline:
@@ -146,7 +172,7 @@ class Pipeline:
         samples = {name: self.sample(name, model, key) for name, (model, key) in models.items()}
         scores = {name: self.score(name, blocks, *models[name], base) for name, blocks in samples.items()}
         scores["floor"] = self.score_floor()
-        metrics = {**scores, "run": self.facts(models)}
+        metrics = {**scores, "run": strict_json(self.facts(models))}
         self.worker.event("finish", seconds=round(time.monotonic() - started, 1))
         directory = self.worker.directory
         assert directory is not None

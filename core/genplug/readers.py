@@ -77,7 +77,8 @@ class ImageFiles:
             more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
             raise DataError(
                 f"{self.path}: {len(bad)} of {len(self.files)} images cannot be read: "
-                f"{', '.join(bad[:_SHOWN])}{more}; repair them or leave them out with --skip-bad"
+                f"{', '.join(bad[:_SHOWN])}{more}; repair them or leave them out with "
+                "--skip-bad (in a run: --set run.skip_bad=true)"
             )
         shapes = sorted({look[0] for _, look in good})
         if len(shapes) > 1:

@@ -202,7 +202,8 @@ def _what_ran(directory: Path, facts: Values) -> str:
 
 
 def _named(part: Values) -> str:
-    return str(part.get("preset") or part.get("name") or "?")
+    preset = part.get("preset")
+    return str(preset if preset not in (None, "none") else part.get("name", "?"))
 
 
 def _plain(value: Any) -> str:

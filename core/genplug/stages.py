@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -29,8 +30,17 @@ def digest_of(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON: whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(value, indent=1, sort_keys=False) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, path)
+
+
+def strict_json(value: Any) -> Any:
+    """Return a value with infinities and NaN as text, which strict JSON readers need."""
+    if isinstance(value, Mapping):
+        return {key: strict_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict_json(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def run_stage(

@@ -15,7 +15,7 @@ import torch
 import genplug
 from genplug import pipeline
 from genplug.config import Config, GeneratorConfig
-from genplug.errors import ConfigError, DataError, NonFiniteError, RunDirectoryError
+from genplug.errors import ConfigError, DataError, GenplugError, NonFiniteError, RunDirectoryError
 from genplug.log import Silent
 from genplug.resolving import resolve
 from genplug.runtime import make_accelerator
@@ -163,3 +163,37 @@ def test_two_processes_train_a_network_of_which_the_loss_uses_a_part(tmp_path: P
     command += [word for value in sets for word in ("--set", value)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def refused(out: Path, dataset: str, said: str) -> None:
+    resolved = resolve(generator="edm2", objectives=[], dataset=dataset, extractors=["pixels"])
+    with pytest.raises(GenplugError, match=said):
+        genplug.run(resolved=resolved, out=out)
+
+
+def test_data_that_cannot_be_used_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """So the corrected command with the same --out is not refused for holding another run."""
+    out = tmp_path / "x"
+    refused(out, f"{tmp_path}/absent/", "neither a path nor a data set")
+    refused(out, f"{tmp_path}/", "holds no images")
+    refused(out, "fake-rings", "generator 'edm2' makes image; fake-rings:train holds points")
+    refused(out, "fake-tiles", r"makes samples of shape \(1, 8, 8\); fake-tiles:train holds \(1, 4, 4\)")
+    assert not out.exists()
+
+
+def test_an_out_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GenplugError, match="cannot be written"):
+        genplug.run(resolved=resolve(generator="edm2", objectives=[]), out=tmp_path / "file" / "x")
+
+
+def test_a_change_in_one_objective_names_its_key(tmp_path: Path) -> None:
+    from genplug.pipeline import _refuse
+
+    old, new = {"objective": [{"name": "ddo", "rounds": 1}]}, {"objective": [{"name": "ddo", "rounds": 2}]}
+    with pytest.raises(GenplugError, match=r"objective\.rounds was 1, now 2; choose"):
+        _refuse(tmp_path, old, new)
+    old["objective"].append({"name": "a", "k": 1})
+    new = {"objective": [old["objective"][0], {"name": "a", "k": 2}]}
+    with pytest.raises(GenplugError, match=r"objective\.2\.k was 1, now 2; choose"):
+        _refuse(tmp_path, old, new)
