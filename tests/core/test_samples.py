@@ -156,7 +156,7 @@ def test_damaged_images_are_listed_before_any_work(damaged: Path) -> None:
     assert all(name in text for name in DAMAGE)
     assert "empty.png (empty file)" in text
     assert "text.png (not an image)" in text
-    assert text.endswith("leave them out with --skip-bad")
+    assert text.endswith("leave them out with --skip-bad (in a run: --set run.skip_bad=true)")
     assert "\n" not in text
 
 
