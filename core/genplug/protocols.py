@@ -98,7 +98,9 @@ class Denoises(Protocol):
 
 
 class HasLikelihood(XSpace, Protocol):
-    """Capability `likelihood`."""
+    """Capability `likelihood`. Where x are int64 tokens, `vocabulary` is how many values one has."""
+
+    vocabulary: int | None
 
     def log_prob(self, x: Tensor, cond: Condition | None) -> Tensor:
         """Return ln p(x | cond) in nats, summed over x: float32 N."""

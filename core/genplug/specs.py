@@ -83,6 +83,7 @@ class DistanceSpec(Spec):
 
     modality: Modality = "any"
     differentiable: bool = False
+    symmetric: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,8 @@ class Preset:
     `name` is `family.tag`; `family` is the component's name. `values` are configuration
     values by their dotted keys. `unset` are keys (alternatives joined by `|`) whose value the
     source does not give: the user must. `recipes` maps an objective's name to the preset that suits this
-    generator.
+    generator. `address` is where the weights are published (forms: `genplug.addresses`), `format`,
+    `part` and `prefix` what the network is in that file; `sha256` and `bytes` are of that file.
     """
 
     name: str
@@ -160,7 +162,10 @@ class Preset:
     recipes: Mapping[str, str] = field(default_factory=dict)
     address: str | None = None
     format: Literal["safetensors", "nvlabs-pickle", "torch"] = "safetensors"
+    part: str | None = None
+    prefix: str = ""
     sha256: str | None = None
+    bytes: int | None = None
     licence: str | None = None
     dataset: str | None = None
     published: tuple[Published, ...] = ()
@@ -171,6 +176,13 @@ class Preset:
     def family(self) -> str:
         """The component that this is a preset of."""
         return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadPreset(Preset):
+    """An entry that cannot be used, and why: listed as broken, never offered."""
+
+    problem: str
 
 
 def unmet(needs: tuple[str, ...], provides: frozenset[str]) -> tuple[str, ...]:

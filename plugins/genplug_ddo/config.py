@@ -75,7 +75,9 @@ class DdoConfig(Config):
         description="samples of the reference drawn before a round (0: online; -1: as many as real ones)",
     )
     reencode: bool = Field(False, description="decode and encode generated samples again, as real ones were")
-    log_mean: float | None = Field(None, description="mean of ln sigma (default: as in pretraining)")
+    log_mean: float | None = Field(
+        None, allow_inf_nan=False, description="mean of ln sigma (default: as in pretraining)"
+    )
     log_std: float | None = Field(
         None, gt=0, description="standard deviation of ln sigma (default: as in pretraining)"
     )

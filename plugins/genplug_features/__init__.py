@@ -22,5 +22,6 @@ def register_extractors():
             name="digits-classifier",
             summary="penultimate features (64) of a small classifier trained on the digits",
             config="genplug_features.config:DigitsClassifierConfig",
+            outputs=("features", "logits"),
         ),
     ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from genplug.errors import DataError
 from genplug.protocols import Distance, EvalInputs, Score
 from genplug.runtime import Run
-from genplug.samplesets import SampleSet, subsample
+from genplug.subsets import choose_rows
 from genplug_irs.config import IrsConfig
 from genplug_irs.statistics import (
     adjusted_score,
@@ -40,8 +40,8 @@ class IrsEvaluator:
         corpus_ND = _distinct(run.features(inputs.train, extractor))
         distance = run.component("distance", self.config.distance)
         fake_N, real_N = (
-            self._retrieved(run, subsample(s, n, run.seed), extractor, distance, corpus_ND)
-            for s in (inputs.samples, inputs.held_out)
+            _retrieved(choose_rows(run.features(samples, extractor), n, run.seed), distance, corpus_ND)
+            for samples in (inputs.samples, inputs.held_out)
         )
         N, k_fake, k_real = len(corpus_ND), int((fake_N > 0).sum()), int((real_N > 0).sum())
         reach, ratio = (
@@ -74,12 +74,11 @@ class IrsEvaluator:
             ),
         }
 
-    def _retrieved(
-        self, run: Run, samples: SampleSet, extractor: str, distance: Distance, corpus_ND: Tensor
-    ) -> Tensor:
-        """Return how often each training row is the nearest one."""
-        _, nearest_N1 = distance.index(corpus_ND).search(run.features(samples, extractor), 1)
-        return retrieval_counts(nearest_N1, len(corpus_ND))
+
+def _retrieved(feat_ND: Tensor, distance: Distance, corpus_ND: Tensor) -> Tensor:
+    """Return how often each training row is the nearest one."""
+    _, nearest_N1 = distance.index(corpus_ND).search(feat_ND, 1)
+    return retrieval_counts(nearest_N1, len(corpus_ND))
 
 
 def _distinct(feat_ND: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from torch import Tensor
 from genplug.errors import DataError
 from genplug.protocols import EvalInputs, Score
 from genplug.runtime import Run
-from genplug.samplesets import SampleSet, subsample
+from genplug.samplesets import SampleSet
+from genplug.subsets import choose_rows
 from genplug_distances.exact import Cosine, Euclidean
 from genplug_metrics.config import FrechetConfig, PrdcConfig
 from genplug_metrics.frechet import frechet_from_features
@@ -53,19 +54,16 @@ class PrdcEvaluator:
     def evaluate(self, inputs: EvalInputs, run: Run) -> dict[str, Score]:
         """Return the four scores; intervals are over rows, with the balls as they are."""
         held_out, extractor = _features_of(inputs)
-        real, fake = (
-            equal_counts(held_out, inputs.samples, run.seed)
-            if self.config.equal_counts
-            else (held_out, inputs.samples)
-        )
-        n, m, k = len(real), len(fake), self.config.k
+        real_ND, fake_MD = run.features(held_out, extractor), run.features(inputs.samples, extractor)
+        if self.config.equal_counts:
+            real_ND, fake_MD = equal_counts(real_ND, fake_MD, run.seed)
+        n, m, k = len(real_ND), len(fake_MD), self.config.k
         if min(n, m) <= k:
             raise DataError(
                 f"k = {k} neighbours need more than {k} samples a side, not {n} real and {m} generated"
             )
         distance = Cosine() if self.config.distance == "cosine" else Euclidean()
         strict = self.config.convention == "<"
-        real_ND, fake_MD = run.features(real, extractor), run.features(fake, extractor)
         found = prdc(real_ND, fake_MD, [k], strict=strict, distance=distance)[k]
         intervals = {
             "precision": _share(found.hits_M > 0),
@@ -80,10 +78,10 @@ class PrdcEvaluator:
         }
 
 
-def equal_counts(real: SampleSet, fake: SampleSet, seed: int) -> tuple[SampleSet, SampleSet]:
-    """Return as many real as generated samples: the scores depend on both counts."""
-    n = min(len(real), len(fake))
-    return subsample(real, n, seed), subsample(fake, n, seed)
+def equal_counts(real_ND: Tensor, fake_MD: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return as many real as generated rows: the scores depend on both counts."""
+    n = min(len(real_ND), len(fake_MD))
+    return choose_rows(real_ND, n, seed), choose_rows(fake_MD, n, seed)
 
 
 def _features_of(inputs: EvalInputs) -> tuple[SampleSet, str]:

@@ -30,6 +30,7 @@ def register_generators():
             name="fake-tokens",
             summary="autoregressive model over 16 tokens, decoded to a 4x4 image",
             config=_CONFIG + "TokensConfig",
+            tiny={"vocabulary": 2},
             provides=("likelihood", "trainable", "class-conditional"),
         ),
         GeneratorSpec(
@@ -110,7 +111,11 @@ def register_datasets():
 def register_extractors():
     return [
         ExtractorSpec(
-            name="fake-mean", summary="the mean value", config=_CONFIG + "MeanConfig", modality="any"
+            name="fake-mean",
+            summary="the mean value",
+            config=_CONFIG + "MeanConfig",
+            modality="any",
+            outputs=("mean",),
         )
     ]
 

@@ -88,7 +88,7 @@ class TextConfig(GeneratorConfig):
 class ShiftConfig(Config):
     """A constant."""
 
-    by: int = Field(1, description="added to every value")
+    by: int = Field(1, ge=-255, le=255, description="added to every value")
 
     def build(self, run: Any) -> Any:
         return _part("Shift", self.by)
@@ -107,7 +107,7 @@ class ContrastConfig(Config):
     """A second generator."""
 
     guide: Annotated[str, Needs(("denoiser",))] = Field(description="generator to move away from")
-    scale: float = Field(1.5, description="1 is none")
+    scale: float = Field(1.5, allow_inf_nan=False, description="1 is none")
 
     def build(self, run: Any) -> Any:
         return _part("Contrast", self.guide, self.scale)

@@ -217,7 +217,10 @@ class Shifted:
 
     inner: object
     by: int
-    provides: frozenset[str] = frozenset()
+
+    @property
+    def provides(self):
+        return self.inner.provides - {"denoiser", "likelihood", "trainable"}
 
     @property
     def modality(self):
@@ -357,7 +360,7 @@ class Tiles:
         seeds = torch.arange(200) + (0 if name == "train" else 1000)
         labels = seeds % CLASSES
         ramp = torch.arange(4).expand(4, 4)
-        tiles = torch.stack([ramp, ramp.T])[labels] + NoiseSource(seeds).integers(2, (200, 4, 4), "tiles")
+        tiles = torch.stack([ramp, ramp.T])[labels] + NoiseSource(seeds).integers(4, (200, 4, 4), "tiles")
         return ArraySet((tiles.clamp(max=3) * 85).to(torch.uint8)[:, None], labels, f"fake-tiles:{name}")
 
 

@@ -1,0 +1,117 @@
+"""Every built-in component keeps its promises, tested by the kit that third parties use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from genplug.registry import catalog
+from genplug.samplesets import ArraySet
+from genplug.testing import (
+    SUITES,
+    ComponentSuite,
+    DatasetSuite,
+    DistanceSuite,
+    EvaluatorSuite,
+    ExtractorSuite,
+    GeneratorSuite,
+    ObjectiveSuite,
+    SamplerSuite,
+)
+from genplug.writers import export
+
+
+class TestEdm2(GeneratorSuite):
+    name = "edm2"
+
+
+class TestEdm2Unconditional(GeneratorSuite):
+    name = "edm2"
+    options = {"num_classes": 0}
+
+
+class TestEdm2WithItsWeights(GeneratorSuite):
+    name = "edm2"
+    options = {"preset": "edm2.digits"}
+
+
+class TestHeun(SamplerSuite):
+    name = "heun"
+
+
+class TestHeunWithChurn(SamplerSuite):
+    name = "heun"
+    options = {"churn": 10.0}
+
+
+class TestEuler(SamplerSuite):
+    name = "euler"
+
+
+class TestPixels(ExtractorSuite):
+    name = "pixels"
+
+
+class TestRandomInception(ExtractorSuite):
+    name = "random-inception"
+
+
+class TestDigitsClassifier(ExtractorSuite):
+    name = "digits-classifier"
+
+
+class TestEuclidean(DistanceSuite):
+    name = "euclidean"
+
+
+class TestCosine(DistanceSuite):
+    name = "cosine"
+
+
+class TestPretrain(ObjectiveSuite):
+    name = "pretrain"
+
+
+class TestDdo(ObjectiveSuite):
+    name = "ddo"
+
+
+class TestFrechet(EvaluatorSuite):
+    name = "frechet"
+
+
+class TestPrdc(EvaluatorSuite):
+    name = "prdc"
+
+
+class TestIrs(EvaluatorSuite):
+    name = "irs"
+
+
+class TestDigits(DatasetSuite):
+    name = "digits"
+
+
+class TestFiles(DatasetSuite):
+    name = "files"
+
+    @pytest.fixture
+    def given(self, tmp_path: Path) -> Mapping[str, Any]:
+        images = torch.arange(40 * 48).reshape(40, 3, 4, 4).remainder(251).to(torch.uint8)
+        export(ArraySet(images, torch.arange(40) % 2), tmp_path / "images")
+        return {"path": str(tmp_path / "images")}
+
+
+def test_no_built_in_component_is_left_out() -> None:
+    tested = {
+        (suite.kind, suite.name)
+        for suite in globals().values()
+        if isinstance(suite, type) and issubclass(suite, ComponentSuite) and suite.name
+    }
+    installed = {(e.spec.kind, e.spec.name) for e in catalog() if e.package.name == "genplug"}
+    assert installed == tested
+    assert set(SUITES) == {kind for kind, _ in tested}
