@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genplug.errors import WeightsError
+
+_FOREIGN = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch's zip, pickles
 
 
 def save_weights(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -37,7 +40,15 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise WeightsError(f"no weights at {path}") from None
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error})") from None
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}){_hint(path)}") from None
+
+
+def _hint(path: Path) -> str:
+    """Return how a file of another format becomes safetensors; nothing for a damaged one."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(2) in _FOREIGN:
+            return f"; genplug convert {path} OUT makes one of a torch file or pickle"
+    return ""
 
 
 def read_metadata(path: Path) -> dict[str, str]:
