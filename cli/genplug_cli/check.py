@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genplug_cli import options
-from genplug_cli.detail import section
 
 if TYPE_CHECKING:
     from genplug.registry import Catalog, Entry
@@ -80,6 +79,7 @@ def _own_options(entry: Entry, texts: list[str] | None) -> dict[str, Any]:
     """Return `--set` options as the component's own; keys are those that `genplug plugins NAME` lists."""
     from genplug.config import nest
     from genplug.errors import ConfigError
+    from genplug_cli.detail import section
 
     prefix, own = f"{section(entry)}.", {}
     for key, value in options.assignments(texts):

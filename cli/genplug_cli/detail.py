@@ -143,6 +143,7 @@ def preset_text(preset: Preset) -> str:
     """Return a preset in full."""
     rows = [("data set", preset.dataset), ("licence", preset.licence), ("address", preset.address)]
     rows += [("sha256", preset.sha256 or ("unknown" if preset.address else None)), ("from", preset.origin)]
+    rows += [("weights", preset_weights(preset))]
     rows += [("option", f"{key} = {setting(value)}") for key, value in _preset_values(preset)]
     rows += [
         ("to be set", ", ".join(preset.unset)),
@@ -162,6 +163,21 @@ def preset_text(preset: Preset) -> str:
     return "\n".join(lines)
 
 
+def preset_weights(preset: Preset) -> str | None:
+    """Return where a preset's weights are and what is known of them, or how to get them."""
+    from genplug.receipts import read_receipt
+    from genplug.weights import find
+
+    try:
+        path = find(preset, None)
+        receipt = read_receipt(path) if path else None
+    except GenplugError as error:
+        return f"MISSING: {error}"
+    if path is None:
+        return None
+    return f"{path}; {receipt.trust}" if receipt else str(path)
+
+
 def _preset_values(preset: Preset) -> list[tuple[str, Any]]:
     from genplug.config import flatten
 
@@ -170,7 +186,12 @@ def _preset_values(preset: Preset) -> list[tuple[str, Any]]:
 
 def _preset_data(preset: Preset) -> dict[str, Any]:
     published = [vars(p) for p in preset.published]
-    return {**vars(preset), "published": published, "example": preset_example(preset)}
+    return {
+        **vars(preset),
+        "weights": preset_weights(preset),
+        "published": published,
+        "example": preset_example(preset),
+    }
 
 
 def preset_example(preset: Preset) -> str:

@@ -13,28 +13,28 @@ import traceback
 from typing import Any
 
 from genplug.errors import GenplugError
-from genplug_cli import workers
+from genplug.memory import is_out_of_memory
+from genplug_cli import signals, workers
 
 EXPECTED = 2
 BUG = 1
-INTERRUPTED = 130
-_RESUMABLE = ("run", "sample")
-_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+_RESUMABLE = ("run", "sample", "fetch")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Interrupted(Exception):
-    """Ctrl-C during a command."""
+    """Ctrl-C or SIGTERM during a command."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, code: int) -> None:
         super().__init__(command)
-        self.command = command
+        self.command, self.code = command, code
 
 
 def report(error: BaseException) -> int:
     """Say what went wrong and return the exit code."""
     if isinstance(error, KeyboardInterrupt | Interrupted):
         _say_interrupted(error)
-        return INTERRUPTED
+        return error.code if isinstance(error, Interrupted) else signals.exit_code(error)
     line = explain(error)
     told = [f"Error: {line}"] if line is not None else []
     if line is None or os.environ.get("GENPLUG_TRACEBACK") == "1":
@@ -49,10 +49,10 @@ def explain(error: BaseException) -> str | None:
         return _one_line(str(error))
     if hasattr(error, "format_message"):  # click's usage errors; typer brings its own copy of click
         return _usage(error)
-    if _is_full_disk(error):
+    if reason := _full(error):
         name = getattr(error, "filename", None)
-        return f"no space left on device{f' ({name})' if name else ''}; make room and repeat the command"
-    if _is_out_of_memory(error):
+        return f"{reason}{f' ({name})' if name else ''}; make room and repeat the command"
+    if is_out_of_memory(error):
         return "out of memory; lower the batch size (--set run.batch_size=N, --batch N)"
     return None
 
@@ -65,19 +65,17 @@ def _usage(error: Any) -> str:
     return f"{text}; see '{context.command_path} --help'" if context is not None else text
 
 
-def _is_full_disk(error: BaseException) -> bool:
-    """Tell a full disk: Python's error, or that of a library written in another language."""
-    return getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS)
+def _full(error: BaseException) -> str:
+    """Tell a full disk, quota or file: Python's error, or that of a library in another language."""
+    number = getattr(error, "errno", None)
+    told = (os.strerror(full) for full in _FULL if number == full or os.strerror(full) in str(error))
+    return next(told, "").lower()
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Return a text on one line; what a terminal would not print, or obey, is shown as an escape."""
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
 def _say_interrupted(error: BaseException) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genplug.presets import Registry
-from genplug.registry import Broken, Catalog, Entry
+from genplug.registry import Broken, Catalog, Entry, Note
 from genplug.specs import (
     DatasetSpec,
     DistanceSpec,
@@ -90,20 +90,19 @@ def facts(spec: Spec) -> dict[str, Any]:
 
 
 def troubles(kind: str | None, installed: Catalog, data: Registry) -> list[str]:
-    """Return a line for each clash and each broken plugin or preset."""
+    """Return a line for each clash, each broken plugin or preset, and each plugin that slows all down."""
     lines = [
         f"clash: {clashing} {name!r} is registered by {' and '.join(str(e.package) for e in entries)}; "
         "neither can be used until one is uninstalled"
         for (clashing, name), entries in installed.clashes.items()
         if kind in (None, clashing)
     ]
-    return lines + [
-        f"broken: {_origin(broken)}: {broken.error}" for broken in (*installed.broken, *data.broken)
-    ]
+    lines += [f"broken: {_origin(broken)}: {broken.error}" for broken in (*installed.broken, *data.broken)]
+    return lines + [f"note: {_origin(note)}: {note.text}" for note in installed.notes]
 
 
-def _origin(broken: Broken) -> str:
-    return f"{broken.plugin} ({str(broken.package).strip()})"
+def _origin(item: Broken | Note) -> str:
+    return f"{item.plugin} ({str(item.package).strip()})"
 
 
 def as_data(
@@ -120,6 +119,10 @@ def as_data(
         "broken": [
             {"plugin": b.plugin, "package": b.package.name, "version": b.package.version, "error": b.error}
             for b in (*installed.broken, *data.broken)
+        ],
+        "notes": [
+            {"plugin": n.plugin, "package": n.package.name, "version": n.package.version, "note": n.text}
+            for n in installed.notes
         ],
     }
 

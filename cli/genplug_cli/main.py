@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from genplug_cli import evaluate, plugins, run, sample
+from genplug_cli import check, convert, evaluate, fetch, new, plugins, run, sample, signals
 from genplug_cli.failures import Interrupted, report
 
 
@@ -51,8 +51,8 @@ class Commands(TyperGroup):
         """Run the command; what it returns is no exit code."""
         try:
             super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted(ctx.invoked_subcommand or "") from None
+        except KeyboardInterrupt as error:
+            raise Interrupted(ctx.invoked_subcommand or "", signals.exit_code(error)) from None
 
 
 app = typer.Typer(
@@ -66,6 +66,10 @@ app.command("run")(run.run)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("plugins")(plugins.plugins)
+app.command("fetch")(fetch.fetch)
+app.command("convert")(convert.convert)
+app.command("check")(check.check)
+app.command("new")(new.new)
 
 
 def _version(wanted: bool) -> None:
@@ -104,4 +108,5 @@ def execute(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process."""
+    signals.prepare()
     sys.exit(execute(sys.argv[1:]))

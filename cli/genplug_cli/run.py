@@ -35,6 +35,7 @@ PlanOnly = Annotated[bool, typer.Option("--plan", help="Check everything and say
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, metavar="N", help="Share the work over N processes.")
 ]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images, and count them.")]
 Force = Annotated[bool, typer.Option("--force", help="Empty the run directory first.")]
 
 
@@ -51,6 +52,7 @@ def run(
     plan: PlanOnly = False,
     processes: Processes = None,
     force: Force = False,
+    skip_bad: SkipBad = False,
     json_: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -67,7 +69,11 @@ def run(
     from genplug.resolving import resolve
     from genplug.weights import require
 
-    sets = [*options.assignments(set_), *([("runtime.processes", processes)] if processes else [])]
+    sets = [
+        *options.assignments(set_),
+        *([("runtime.processes", processes)] if processes else []),
+        *([("run.skip_bad", True)] if skip_bad else []),
+    ]
     resolved = resolve(
         generator=generator,
         objectives=objective,

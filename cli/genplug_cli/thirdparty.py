@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.main import get_group
 
-from genplug.registry import catalog, one_line
+from genplug.registry import catalog, confined
 from genplug_cli.terminal import warn
 
 
@@ -31,12 +31,11 @@ def plugin_commands(builtin: Collection[str]) -> dict[str, Any]:
 def _commands_of(implementation: Any, owner: str) -> dict[str, Any]:
     """Return what one plugin registers, on an application of its own."""
     own = typer.Typer(rich_markup_mode=None, add_completion=False)
-    try:
+    with confined() as failure:
         implementation.function(**dict.fromkeys(implementation.argnames, own))
         return dict(get_group(own).commands) if own.registered_commands or own.registered_groups else {}
-    except (Exception, SystemExit) as error:
-        warn(f"the commands of plugin {owner!r} are left out ({one_line(error)})")
-        return {}
+    warn(f"the commands of plugin {owner!r} are left out ({failure[0]})")
+    return {}
 
 
 def _warn_of_clash(name: str, claimants: list[str], builtin: bool) -> None:

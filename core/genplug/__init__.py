@@ -35,6 +35,7 @@ _HOMES = {
     "evaluate": "genplug.evaluation",
     "resolve": "genplug.resolving",
     "plan": "genplug.planning",
+    "fetch": "genplug.fetching",
     "Condition": "genplug.condition",
     "NoiseSource": "genplug.random",
     "NoiseSpec": "genplug.protocols",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from genplug.drawing import sample as sample
     from genplug.errors import GenplugError as GenplugError
     from genplug.evaluation import evaluate as evaluate
+    from genplug.fetching import fetch as fetch
     from genplug.hookspecs import hookimpl as hookimpl
     from genplug.loading import load as load
     from genplug.pipeline import run as run

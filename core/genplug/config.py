@@ -8,7 +8,6 @@ and where they came from. Importing this module imports pydantic and nothing hea
 from __future__ import annotations
 
 import copy
-import tomllib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticUndefined
 
-from genplug.errors import ConfigError, nearest
+from genplug import toml
+from genplug.errors import ConfigError, nearest, shown
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -166,21 +166,19 @@ def parse_set(assignment: str) -> tuple[str, Any]:
     """Parse `key=value` as `--set` takes it; the value is TOML, or else a plain string."""
     key, separator, text = assignment.partition("=")
     key = key.strip()
-    if not separator or not key or not all(key.split(".")):
-        raise ConfigError(f"--set {assignment!r}: expected KEY=VALUE, as in generator.sampler.steps=32")
-    try:
-        return key, tomllib.loads(f"value = {text.strip()}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
-        return key, text.strip()
+    parts = key.split(".")
+    if not separator or not all(parts) or len(parts) > toml.DEPTH:
+        raise ConfigError(f"--set {shown(assignment)}: expected KEY=VALUE, as in generator.sampler.steps=32")
+    return key, toml.parse_value(text.strip())
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file, with errors as one line that names the file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return toml.parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
@@ -222,7 +220,7 @@ def _explain(error: ValidationError, model: type[BaseModel], section: str, origi
         return f"{key!r} has no value{where}; set it with --set {key}=VALUE"
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    return f"bad value for {key!r}{where}: {message} (got {first['input']!r})"
+    return f"bad value for {key!r}{where}: {message} (got {shown(first['input'])})"
 
 
 def keys(model: type[BaseModel], section: str = "") -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from genplug.checkpoints import load_strict
 from genplug.condition import Condition
 from genplug.protocols import Codec, Denoiser, NoiseSpec, Policy, Sampler, Trainable
 from genplug.random import NoiseSource
+from genplug.samplesets import check_finite
 
 
 class PixelCodec:
@@ -55,6 +56,17 @@ class Labels:
         if policy == "balanced":
             return Condition(labels_N=seeds_N % self.num_classes)
         return Condition(labels_N=NoiseSource(seeds_N).integers(self.num_classes, (len(seeds_N),), "label"))
+
+
+@runtime_checkable
+class Composed(Protocol):
+    """A denoiser of several networks, which says itself what its weights are."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights of all networks."""
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights strictly."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +117,14 @@ class DenoiserGenerator:
 
     @torch.no_grad()
     def sample_x(self, seeds_N: Tensor, cond: Condition | None = None) -> Tensor:
-        """Return one x per seed by integrating the denoiser."""
+        """Return one x per seed by integrating the denoiser; `NonFiniteError` names a seed."""
         noise = NoiseSource(seeds_N, self.denoiser.device)
         sigmas = self.sampler.sigmas(self.noise).to(noise.seeds_N.device)
         x_T = noise.normal((len(seeds_N), *self.x_shape), "start") * sigmas[0].to(torch.float32)
         cond = cond.to(noise.seeds_N.device) if cond is not None else None
-        return self.sampler.sample(lambda x, sigma_N: self.denoise(x, sigma_N, cond), x_T, sigmas, noise)
+        x = self.sampler.sample(lambda x, sigma_N: self.denoise(x, sigma_N, cond), x_T, sigmas, noise)
+        check_finite(x, seeds_N)  # here, since decoding makes pixels of anything
+        return x
 
     def sample(self, seeds_N: Tensor, cond: Condition | None = None) -> Tensor:
         """Return one sample per seed."""
@@ -121,13 +135,18 @@ class DenoiserGenerator:
         return self.conditioning(seeds_N, policy) if self.conditioning else None
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the denoiser's weights; a guided denoiser has none of its own."""
+        """Return the denoiser's weights: its module's, or those of all networks that it is made of."""
         module = getattr(self.denoiser, "module", None)
+        if module is None and isinstance(self.denoiser, Composed):
+            return self.denoiser.state_dict()
         return module.state_dict() if module is not None else {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Load the denoiser's weights strictly."""
-        load_strict(self.module, state, "the generator")
+        if not hasattr(self.denoiser, "module") and isinstance(self.denoiser, Composed):
+            self.denoiser.load_state_dict(state)
+        else:
+            load_strict(self.module, state, "the generator")
 
     @property
     def module(self) -> nn.Module:

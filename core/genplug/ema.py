@@ -11,12 +11,13 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
+
+from genplug.config import TrainConfig
 
 FloatArray = NDArray[np.float64]
 Numbers = ArrayLike | float
@@ -123,17 +124,6 @@ class _Averages(ABC):
         """The averaged networks by name, in evaluation mode; they change with the next update."""
         return dict(self._copies)
 
-    def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Weights of every average, by name."""
-        return {name: average.state_dict() for name, average in self._copies.items()}
-
-    def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Restore what `state_dict` returned; the names must be the same."""
-        if set(state) != set(self._copies):
-            raise ValueError(f"averages {sorted(state)} do not match {sorted(self._copies)}")
-        for name, average in self._copies.items():
-            average.load_state_dict(state[name])
-
 
 class PowerFunctionEMA(_Averages):
     """Power-function averages of relative lengths `stds`, named as '0.050' (Equation 127)."""
@@ -163,3 +153,13 @@ class HalfLifeEMA(_Averages):
         if self.rampup_ratio is not None:
             half_life = min(half_life, images_seen * self.rampup_ratio)
         return {"ema": 0.5 ** (batch / half_life) if half_life > 0 else 0.0}
+
+
+def make_averages(module: nn.Module, config: TrainConfig) -> list[_Averages]:
+    """Return the weight averages that a configuration asks for."""
+    averages: list[_Averages] = []
+    if config.ema_halflife:
+        averages.append(HalfLifeEMA(module, config.ema_halflife * config.batch_size))
+    if config.ema_std:
+        averages.append(PowerFunctionEMA(module, config.ema_std))
+    return averages

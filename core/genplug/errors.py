@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 200  # characters of a name that are compared with known ones
+
 
 class GenplugError(Exception):
     """An expected failure whose text is shown to the user as it is."""
@@ -42,9 +44,22 @@ class NonFiniteError(GenplugError):
     """A loss or a sample that became NaN or infinite."""
 
 
+class OutOfMemoryError(GenplugError):
+    """Work that does not fit in memory, however small its batches are made."""
+
+
+def shown(value: object, room: int = 200) -> str:
+    """Return a value as a user would write it in Python, cut in the middle if it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; nesting without end
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= room else f"{text[: room - 40]}...{text[-37:]}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the nearest known name, else an empty string."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    match = difflib.get_close_matches(name[:_LONGEST], list(known), n=1, cutoff=0.6)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
@@ -52,4 +67,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Describe an unknown name: what was asked, the nearest match, what there is."""
     names = sorted(known)
     listing = ", ".join(names) if names else "none"
-    return UnknownNameError(f"no {kind} named {name!r}{nearest(name, names)} (installed: {listing})")
+    return UnknownNameError(f"no {kind} named {shown(name)}{nearest(name, names)} (installed: {listing})")

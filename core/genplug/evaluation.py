@@ -48,7 +48,7 @@ def evaluate(
         for name in names:
             installed.get(kind, name)
     data, layers = registry(installed), layer({}, list(flatten(options or {})), sections=SECTIONS)
-    settings = run_settings(data, layers)
+    settings = run_settings(data, layers, real.partition(":")[0] if isinstance(real, str) else "")
     run = Run(make_accelerator(settings, RuntimeSettings()), settings, log=log or Silent(), catalog=installed)
     inputs = open_inputs(run, real, generated, train)
     evaluators, extractors = chosen(run, inputs, evaluators, extractors)

@@ -7,6 +7,7 @@ preprocessing), never a file name: renamed folders hit, changed ones miss.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,12 @@ from torch import Tensor
 
 from genplug.checkpoints import load_weights, save_weights
 from genplug.errors import DataError, WeightsError
+from genplug.memory import Fitting
 from genplug.paths import cache_directory
 from genplug.samplesets import SampleSet
 
 if TYPE_CHECKING:
+    from genplug.protocols import Extractor
     from genplug.runtime import Run
 
 
@@ -27,7 +30,7 @@ def features(run: Run, samples: SampleSet, extractor_name: str) -> Tensor:
     extractor = run.extractor(extractor_name)
     key = hashlib.sha256(f"{samples.fingerprint}:{extractor.fingerprint}".encode()).hexdigest()
     path = cache_directory() / "features" / f"{key}.safetensors"
-    cached = _read(path)
+    cached = _read(path, len(samples))
     if run.all(cached is not None) and cached is not None:
         run.event("features", samples=samples.name, extractor=extractor_name, cached=True)
         return cached
@@ -43,21 +46,16 @@ def extract(run: Run, samples: SampleSet, extractor_name: str) -> Tensor:
     extractor = run.extractor(extractor_name)
     size = run.settings.batch_size
     starts = range(0, len(samples), size)
-    mine = [
-        start
-        for number, start in enumerate(starts)
-        if number % run.accelerator.num_processes == run.accelerator.process_index
-    ]
+    mine = starts[run.accelerator.process_index :: run.accelerator.num_processes]
+    label = f"{extractor_name} of {samples.name}"
+    fitting = Fitting(run, label, size)
     parts: dict[int, Tensor] = {}
-    with (
-        run.log.progress(f"{extractor_name} of {samples.name}", len(mine), "batch") as advance,
-        torch.inference_mode(),
-    ):
-        for start in mine:
-            batch = samples.read(range(start, min(start + size, len(samples))))
-            inputs = torch.stack([extractor.preprocess(sample) for sample in batch]).to(run.device)
-            parts[start] = next(iter(extractor(inputs).values())).to("cpu", torch.float32)
+    with run.log.progress(label, len(mine), "batch") as advance, torch.inference_mode():
+        for first in mine:
+            rows = range(first, min(first + size, len(samples)))
+            parts[first] = fitting.rows(len(rows), partial(_some, run, samples, extractor, rows))
             advance()
+    fitting.settle()
     if run.accelerator.num_processes > 1:
         from accelerate.utils import gather_object
 
@@ -71,17 +69,26 @@ def extract(run: Run, samples: SampleSet, extractor_name: str) -> Tensor:
     return feat_ND
 
 
-def _read(path: Path) -> Tensor | None:
-    """Return cached features, or None; a damaged file counts as absent."""
+def _some(run: Run, samples: SampleSet, extractor: Extractor, rows: range, start: int, stop: int) -> Tensor:
+    """Return the features of `rows[start:stop]`, on the CPU."""
+    read = samples.read(rows[start:stop])
+    inputs = torch.stack([extractor.preprocess(sample) for sample in read]).to(run.device)
+    return next(iter(extractor(inputs).values())).to("cpu", torch.float32)
+
+
+def _read(path: Path, count: int) -> Tensor | None:
+    """Return cached features of `count` samples, or None; a damaged file counts as absent."""
     try:
-        return load_weights(path)["features"]
+        feat_ND = load_weights(path)["features"]
     except (WeightsError, KeyError):
         return None
+    return feat_ND if feat_ND.dtype == torch.float32 and feat_ND.shape[:1] == (count,) else None
 
 
 def _write(run: Run, path: Path, feat_ND: Tensor) -> None:
-    """Cache features; a read-only or full cache costs speed, not the run."""
+    """Cache features; a read-only or full cache costs speed, not the run, and is told once."""
     try:
         save_weights({"features": feat_ND}, path)
     except OSError as error:
-        run.log.warn(f"features are not cached: {error.strerror or error}")
+        reason = error.strerror or error
+        run._once("no-cache", lambda _: run.log.warn(f"features are not cached in {path.parent} ({reason})"))

@@ -21,10 +21,13 @@ from torch import Tensor
 from genplug.checkpoints import save_weights
 from genplug.condition import Condition
 from genplug.config import TrainConfig
-from genplug.ema import HalfLifeEMA, PowerFunctionEMA
+from genplug.ema import make_averages
 from genplug.epochs import Order
-from genplug.errors import ConfigError, NonFiniteError
+from genplug.errors import ConfigError, NonFiniteError, OutOfMemoryError
+from genplug.memory import free, is_out_of_memory
+from genplug.placement import gathered, load_module, load_optimiser, local, place
 from genplug.random import NoiseSource
+from genplug.schedule import learning_rate
 from genplug.snapshots import CURVE, Fit, found, snapshot_path, write_curve
 from genplug.training import full_precision
 
@@ -66,87 +69,81 @@ class StepResult:
 Step = Callable[[Any, Batch], StepResult]
 
 
-def fit(
-    run: Run,
-    name: str,
-    generator: Any,
-    step: Step,
-    data: Mapping[str, Rows],
-    config: TrainConfig,
-    *,
-    key: Mapping[str, Any],
-    snapshots: Sequence[int] = (),
-    dropout: bool = False,
-) -> Fit:
-    """Train `generator` in place and return its snapshots.
+@dataclass(frozen=True)
+class Training:
+    """What is trained, and how.
 
     `step(generator, batch)` returns a loss per row; `data` names the row sources of a batch, the
-    same number of rows each. `key` is what the result depends on beyond `config`. Snapshots
-    are taken after the given steps and at the end. A non-finite loss raises `NonFiniteError`
-    and keeps the last good state, from which the same command continues.
+    same number of rows each. Snapshots are taken after the given steps and at the end.
     """
-    _check_partition(run, config)
-    steps = sorted({s for s in snapshots if s < config.steps} | {config.steps})
 
-    def work(partial: Path) -> None:
-        Loop(run, name, generator, step, data, config, partial, steps, dropout).run()
+    name: str
+    generator: Any
+    step: Step
+    data: Mapping[str, Rows]
+    config: TrainConfig
+    snapshots: Sequence[int] = ()
+    dropout: bool = False
 
-    directory = run.stage(name, {"train": config.model_dump(), "snapshots": steps, **key}, work)
-    return Fit(directory, tuple(found(directory, steps)))
+    @property
+    def steps(self) -> list[int]:
+        """The steps after which snapshots are taken."""
+        return sorted({s for s in self.snapshots if s < self.config.steps} | {self.config.steps})
+
+
+def fit(run: Run, training: Training, key: Mapping[str, Any]) -> Fit:
+    """Do a training as a stage and return its snapshots; see `Run.fit`."""
+    _check_partition(run, training.config)
+    whole_key = {"train": training.config.model_dump(), "snapshots": training.steps, **key}
+    directory = run.stage(training.name, whole_key, lambda partial: Loop(run, training, partial).run())
+    return Fit(directory, tuple(found(directory, training.steps)))
 
 
 class Loop:
     """One training in progress: everything that a state on disk holds."""
 
-    def __init__(
-        self,
-        run: Run,
-        name: str,
-        generator: Any,
-        step: Step,
-        data: Mapping[str, Rows],
-        config: TrainConfig,
-        directory: Path,
-        snapshots: Sequence[int],
-        dropout: bool,
-    ) -> None:
-        self.trainer, self.name, self.step_function, self.config = run, name, step, config
-        self.directory, self.snapshots = directory, set(snapshots)
-        self.generator = generator
-        self.module = generator.module.train(dropout).requires_grad_(True)
-        self.averages = make_averages(self.module, config)
-        optimiser = torch.optim.Adam(
-            self.module.parameters(), lr=config.lr, betas=(config.beta1, config.beta2)
-        )
-        self.wrapped, self.optimiser = run.accelerator.prepare(self.module, optimiser)
-        self.model = full_precision(generator.with_module(self.wrapped))
+    def __init__(self, run: Run, training: Training, directory: Path) -> None:
+        self.trainer, self.training, self.directory = run, training, directory
+        self.generator, self.config = training.generator, training.config
+        self.label = f"{run.scope}/{training.name}"
+        self.module = self.generator.module.train(training.dropout).requires_grad_(True)
+        self.averages = make_averages(self.module, self.config)
+        self.modules = {"raw": self.module}
+        for average in self.averages:
+            self.modules.update(average.averages())
+        self.placement = place(run, self.modules, self._adam)
+        self.optimiser = self.placement.optimiser
+        self.model = full_precision(self.generator.with_module(self.placement.wrapped))
         self.orders = {
-            source: Order(rows, run.seed, f"{run.scope}/{name}/{source}", config.balance)
-            for source, rows in data.items()
+            source: Order(rows, run.seed, f"{self.label}/{source}", self.config.balance)
+            for source, rows in training.data.items()
         }
-        self.data, self.done = data, 0
+        self.pieces = self.config.accumulate
+        self.done, self.saved, self.save_due = 0, time.monotonic(), False
         self.curve: list[dict[str, float]] = []
         self._load()
 
+    def _adam(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        config = self.config
+        return torch.optim.Adam(groups, lr=config.lr, betas=(config.beta1, config.beta2))
+
     def run(self) -> None:
         """Train to the end, saving states, curve and snapshots."""
-        trainer, saved = self.trainer, time.monotonic()
-        label = f"{trainer.scope}/{self.name}".removeprefix("stages/")
-        with trainer.log.progress(label, self.config.steps, "step", self.done) as advance:
-            while self.done < self.config.steps:
+        trainer, steps = self.trainer, self.config.steps
+        if self.training.dropout and not self.done:  # what a forward in training mode may do, but in shards
+            self.generator.after_step()
+        label = self.label.removeprefix("stages/")
+        with trainer.log.progress(label, steps, "step", self.done) as advance:
+            while self.done < steps:
                 logs = self._step(self.done)
                 self.done += 1
                 if self.done % log_every(self.config) == 0:
                     self.curve.append({"step": self.done, **logs})
                 advance(1, f"loss {logs['loss']:.4g}")
-                if self.done in self.snapshots:
+                if self.done in self.training.steps:
                     self._snapshot()
-                if (
-                    time.monotonic() - saved >= self.config.checkpoint_seconds
-                    or self.done == self.config.steps
-                ):
+                if self.save_due or self.done == steps:
                     self._save()
-                    saved = time.monotonic()
         self.module.requires_grad_(False).eval()
         trainer.accelerator.free_memory()  # it keeps every model and optimiser that it prepared
         trainer.wait()  # a process that is still reading the state must find it
@@ -155,117 +152,136 @@ class Loop:
 
     def _step(self, number: int) -> dict[str, float]:
         """Do one optimiser step; return what it logged."""
-        accelerator, config = self.trainer.accelerator, self.config
-        torch.manual_seed(zlib.crc32(f"{self.trainer.seed}:{number}:{accelerator.process_index}".encode()))
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(config, number)
-        self.optimiser.zero_grad()
-        totals: dict[str, Tensor] = {}
-        for part in range(config.accumulate):
-            batch = self._batch(number, part)
-            result = self.step_function(self.model, batch)
-            loss = result.loss_N.mean() / config.accumulate
-            for name, value in {"loss": result.loss_N, **result.logs}.items():
-                totals[name] = totals.get(name, 0) + value.detach().float().mean() / config.accumulate
-            accelerator.backward(loss)
-        means = accelerator.reduce(torch.stack(list(totals.values())), "mean").tolist()
-        logs = dict(zip(totals, means, strict=True))
+            group["lr"] = learning_rate(self.config, number)
+        logs = self._agreed(self._gradients_that_fit(number))
         if not math.isfinite(logs["loss"]):
             self._stop(number, logs["loss"])
-        if config.clip:
-            accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip)
+        self.placement.finish_gradients(self.config.clip)
         self.optimiser.step()
         self.generator.after_step()
         for average in self.averages:
-            average.update(self.module, (number + 1) * config.batch_size, config.batch_size)
+            average.update(self.module, (number + 1) * self.config.batch_size, self.config.batch_size)
         return logs
 
-    def _batch(self, number: int, part: int) -> Batch:
-        """Return this process's share of a step's rows."""
-        accelerator, config = self.trainer.accelerator, self.config
-        share = config.batch_size // (accelerator.num_processes * config.accumulate)
-        first = (
-            number * config.batch_size
-            + (part * accelerator.num_processes + accelerator.process_index) * share
+    def _gradients_that_fit(self, number: int) -> dict[str, Tensor]:
+        """Compute a step's gradients, in twice as many pieces each time that memory runs out."""
+        pieces = self.pieces
+        while (totals := self._attempt(number)) is None:
+            free()  # here the exception, whose traceback holds the tensors, is gone
+        if self.pieces > pieces:
+            rows = len(self._pieces(number)[0])
+            self.trainer.log.warn(
+                f"{self.label}: a step does not fit in memory; continued with {rows} rows at once"
+            )
+            self.trainer.event("out-of-memory", work=self.label, step=number, continued_with=rows)
+        return totals
+
+    def _attempt(self, number: int) -> dict[str, Tensor] | None:
+        """Compute a step's gradients; None, and more pieces, if they do not fit in memory."""
+        try:
+            return self._gradients(number)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self.optimiser.zero_grad()
+            self._split_more()
+        return None
+
+    def _split_more(self) -> None:
+        rows, processes = self.config.batch_size, self.trainer.accelerator.num_processes
+        asked = (
+            f"out of memory: a training step of {self.label}, {rows} rows in {processes * self.pieces} "
+            "parts, does not fit"
         )
-        positions = torch.arange(first, first + share)
-        seeds_N = self.trainer.seeds("train", 1) + positions
-        draws = NoiseSource(seeds_N, self.trainer.device, salt=f"{self.trainer.scope}/{self.name}")
+        if processes > 1:  # the others are already waiting for this one's gradients
+            raise OutOfMemoryError(
+                f"{asked}; raise train.accumulate (now {self.config.accumulate}) and start again"
+            ) from None
+        if self.pieces >= rows:
+            raise OutOfMemoryError(f"{asked}; free memory or make the network smaller") from None
+        self.pieces = min(2 * self.pieces, rows)
+
+    def _gradients(self, number: int) -> dict[str, Tensor]:
+        """Add up the gradients of this process's rows; return the means of what the step logged."""
+        accelerator = self.trainer.accelerator
+        torch.manual_seed(zlib.crc32(f"{self.trainer.seed}:{number}:{accelerator.process_index}".encode()))
+        self.optimiser.zero_grad()
+        totals: dict[str, Tensor] = {}
+        pieces = self._pieces(number)
+        for positions in pieces:
+            share = len(positions) / sum(map(len, pieces))
+            result = self.training.step(self.model, self._batch(number, positions))
+            for name, value in {"loss": result.loss_N, **result.logs}.items():
+                totals[name] = totals.get(name, 0) + value.detach().float().mean() * share
+            accelerator.backward(result.loss_N.mean() * share)
+        return totals
+
+    def _agreed(self, totals: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return the means over processes; a state is due for all of them once it is for one."""
+        due = time.monotonic() - self.saved >= self.config.checkpoint_seconds
+        values = torch.stack(list(totals.values()))
+        means = self.trainer.accelerator.reduce(
+            torch.cat([values, values.new_tensor([due])]), "mean"
+        ).tolist()
+        self.save_due = means.pop() > 0
+        return dict(zip(totals, means, strict=True))
+
+    def _pieces(self, number: int) -> tuple[Tensor, ...]:
+        """Return the positions, in the whole training, of this process's rows of a step."""
+        accelerator, size = self.trainer.accelerator, self.config.batch_size
+        share = size // accelerator.num_processes
+        first = number * size + accelerator.process_index * share
+        return torch.arange(first, first + share).tensor_split(min(self.pieces, share))
+
+    def _batch(self, number: int, positions: Tensor) -> Batch:
+        device = self.trainer.device
+        draws = NoiseSource(self.trainer.seeds("train", 1) + positions, device, salt=self.label)
         rows = {}
         for source, order in self.orders.items():
-            x, cond = self.data[source].batch(order.rows(positions), draws)
-            rows[source] = (
-                x.to(self.trainer.device),
-                cond.to(self.trainer.device) if cond is not None else None,
-            )
+            x, cond = self.training.data[source].batch(order.rows(positions), draws)
+            rows[source] = (x.to(device), cond.to(device) if cond is not None else None)
         return Batch(rows, draws, number)
 
     def _stop(self, number: int, loss: float) -> None:
-        if all(bool(p.isfinite().all()) for p in self.module.parameters()):
+        """Keep the state, if it is good, and say why training ends; all processes come here together."""
+        good = all(bool(local(p).isfinite().all()) for p in self.module.parameters())
+        if self.trainer.all(good):
             self._save()
         self.trainer.event("non-finite", step=number, loss=str(loss))
         raise NonFiniteError(
-            f"loss became {loss} at step {number + 1} of {self.name}; "
+            f"loss became {loss} at step {number + 1} of {self.training.name}; "
             f"the last good state is kept in {self.directory}; "
             "lower the learning rate (train.lr) and start again"
         )
 
     def _snapshot(self) -> None:
-        if self.trainer.is_main:
-            modules = {"raw": self.module}
-            for average in self.averages:
-                modules.update(average.averages())
-            for name, module in modules.items():
-                save_weights(module.state_dict(), snapshot_path(self.directory, self.done, name))
+        for name, module in self.modules.items():
+            weights = gathered(module.state_dict(), keep=self.trainer.is_main)
+            if self.trainer.is_main:
+                save_weights(weights, snapshot_path(self.directory, self.done, name))
 
     def _save(self) -> None:
         """Write the state from which training continues exactly."""
-        if not self.trainer.is_main:
-            return
-        write_curve(self.directory / CURVE, self.curve)
-        state = {
-            "done": self.done,
-            "module": self.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "averages": [average.state_dict() for average in self.averages],
-            "curve": self.curve,
-        }
-        partial = self.directory / f".{STATE}"
-        torch.save(state, partial)
-        partial.replace(self.directory / STATE)
+        main = self.trainer.is_main
+        modules = {name: module.state_dict() for name, module in self.modules.items()}
+        state = gathered({"modules": modules, "optimiser": self.optimiser.state_dict()}, keep=main)
+        if main:
+            write_curve(self.directory / CURVE, self.curve)
+            partial = self.directory / f".{STATE}"
+            torch.save({"done": self.done, "curve": self.curve, **state}, partial)
+            partial.replace(self.directory / STATE)
+        self.saved = time.monotonic()
 
     def _load(self) -> None:
         path = self.directory / STATE
         if not path.is_file():
             return
         state = torch.load(path, map_location="cpu", weights_only=True)
-        self.module.load_state_dict(state["module"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        for average, saved in zip(self.averages, state["averages"], strict=True):
-            average.load_state_dict(saved)
+        for name, module in self.modules.items():
+            load_module(module, state["modules"][name])
+        load_optimiser(self.optimiser, state["optimiser"])
         self.done, self.curve = state["done"], state["curve"]
-
-
-def make_averages(module: torch.nn.Module, config: TrainConfig) -> list[Any]:
-    """Return the weight averages that a configuration asks for."""
-    averages: list[Any] = []
-    if config.ema_halflife:
-        averages.append(HalfLifeEMA(module, config.ema_halflife * config.batch_size))
-    if config.ema_std:
-        averages.append(PowerFunctionEMA(module, config.ema_std))
-    return averages
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Return the rate of a step: linear warm-up, EDM2's inverse square root decay, linear cool-down."""
-    rate = config.lr
-    if config.decay:
-        rate /= math.sqrt(max((step + 1) / config.decay, 1))
-    if config.warmup:
-        rate *= min((step + 1) / (config.warmup * config.steps), 1)
-    if config.cooldown:
-        rate *= min((config.steps - step) / (config.cooldown * config.steps), 1)
-    return rate
 
 
 def log_every(config: TrainConfig) -> int:

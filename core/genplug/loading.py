@@ -8,18 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from genplug.absent import naming_packages
 from genplug.checkpoints import digest, load_weights
 from genplug.config import flatten, read_toml
 from genplug.errors import RunDirectoryError
+from genplug.matching import match_references
 from genplug.parts import Part
 from genplug.paths import RUN_FILE as RUN_FILE
 from genplug.paths import split_reference
 from genplug.presets import registry
 from genplug.protocols import Generator
-from genplug.resolving import layer, resolve, resolve_generator
+from genplug.resolving import layer, references, resolve, resolve_generator, section_of
 from genplug.runtime import Run, make_accelerator
 from genplug.settings import RuntimeSettings
-from genplug.weights import locate
+from genplug.weights import locate, require_of
 
 
 def load(reference: str, **options: Any) -> Generator:
@@ -39,7 +41,12 @@ def load_in(run: Run, reference: str, options: Mapping[str, Any] | None = None) 
     if directory is not None:
         return restore(run, directory, role, options or {})
     layers = layer({}, [(f"generator.{key}", value) for key, value in flatten(dict(options or {}))])
-    return build(run, resolve_generator(reference, run.catalog, registry(run.catalog), layers))
+    data = registry(run.catalog)
+    part = resolve_generator(reference, run.catalog, data, layers)
+    seconds = references(part, run.catalog, data)
+    match_references(part, seconds)
+    require_of(part, seconds)
+    return build(run, part)
 
 
 def build(run: Run, part: Part, replaced: bool = False) -> Generator:
@@ -71,10 +78,11 @@ def restore(run: Run, directory: Path, role: str, options: Mapping[str, Any]) ->
     recorded = read_toml(directory / RUN_FILE)
     judges = ("extractor", "evaluator")  # not needed, perhaps not installed here
     recorded = {section: values for section, values in recorded.items() if section not in judges}
-    recorded["run"] |= {"extractors": [], "evaluators": []}
-    resolved = resolve(
-        config=recorded, config_name=str(directory / RUN_FILE), sets=sets, catalog_=run.catalog
-    )
+    recorded["run"] = {**section_of(recorded, "run", "run"), "extractors": [], "evaluators": []}
+    with naming_packages(directory, run.catalog):
+        resolved = resolve(
+            config=recorded, config_name=str(directory / RUN_FILE), sets=sets, catalog_=run.catalog
+        )
     seeded = run.settings.model_copy(update={"seed": resolved.run.seed})  # of weights that were never loaded
     run = dataclasses.replace(run, settings=seeded)
     generator = build(run, resolved.generator, replaced=role == "improved")

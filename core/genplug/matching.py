@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from genplug.config import GeneratorConfig
 from genplug.errors import CapabilityError
 from genplug.parts import Part, Reference, Resolved
@@ -13,7 +15,13 @@ def provided(part: Part) -> frozenset[str]:
     """Return what a configured generator provides."""
     spec = part.entry.spec
     assert isinstance(spec, GeneratorSpec)
-    return part.config.provides() if isinstance(part.config, GeneratorConfig) else frozenset(spec.provides)
+    has = frozenset(part.config.provides() if isinstance(part.config, GeneratorConfig) else spec.provides)
+    if extra := has - set(spec.provides):
+        raise CapabilityError(
+            f"generator {part.name!r} of {part.entry.package} is broken: its configuration provides "
+            f"{', '.join(sorted(map(str, extra)))}, its spec does not"
+        )
+    return has
 
 
 def match(resolved: Resolved) -> None:
@@ -26,12 +34,17 @@ def match(resolved: Resolved) -> None:
             raise CapabilityError(_mismatch(spec, has, source, resolved.catalog))
         has = has - set(spec.removes) | set(spec.adds)
         source = f"the result of {spec.name!r}"
-    for reference in resolved.references:
-        _check_reference(reference, resolved.generator)
+    match_references(resolved.generator, resolved.references)
     for part in (*resolved.objectives, *resolved.evaluators, *resolved.extractors):
         check_modality(
             part, resolved.generator.entry.spec.modality, f"generator {resolved.generator.name!r} makes"
         )
+
+
+def match_references(generator: Part, references: Iterable[Reference]) -> None:
+    """Check that second generators can do what is needed, with x of the same kind."""
+    for reference in references:
+        _check_reference(reference, generator)
 
 
 def check_modality(part: Part, wanted: str, source: str) -> None:
@@ -62,3 +75,5 @@ def _check_reference(reference: Reference, generator: Part) -> None:
     own, other = (config.x_shape() if isinstance(config, GeneratorConfig) else None for config in configs)
     if own is not None and other is not None and own != other:
         raise CapabilityError(f"{where} has x of shape {other}, generator {generator.name!r} of {own}")
+    if "latent" in provided(reference.part) ^ provided(generator):
+        raise CapabilityError(f"{where} and generator {generator.name!r}: one has latents, the other has not")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from torch import Tensor
 
 from genplug.errors import DataError, nearest
+from genplug.imagefiles import ImageFiles
 from genplug.paths import split_reference
 from genplug.readers import open_path
 from genplug.runtime import Run
@@ -21,7 +23,8 @@ def open_samples(run: Run, reference: Openable) -> SampleSet:
 
     `reference` is a path (folder, `.zip`, `.npz`, `.npy`), a data set with its split
     (`digits:train`), samples of a run (`runs/x:improved`), a tensor, or a sample set.
-    With `run.skip_bad`, images that cannot be read are left out and counted in a warning.
+    With `run.skip_bad`, images that cannot be read are left out and counted in a warning; what
+    reading changes (CMYK, grey among colour, turned by EXIF) is said too.
     """
     if isinstance(reference, Tensor):
         return ArraySet(reference)
@@ -31,7 +34,7 @@ def open_samples(run: Run, reference: Openable) -> SampleSet:
     directory, role = split_reference(text)
     if directory is not None:
         return run_samples(directory, role)
-    if Path(text).exists():
+    if os.path.exists(text):
         return _open_path(run, Path(text))
     name, _, split = text.partition(":")
     if name in run.catalog.entries["dataset"]:
@@ -46,8 +49,11 @@ def open_samples(run: Run, reference: Openable) -> SampleSet:
 
 def _open_path(run: Run, path: Path) -> SampleSet:
     samples = open_path(path, run.settings.skip_bad)
-    if skipped := getattr(samples, "skipped", 0):
-        run.log.warn(f"{samples.name}: left out {skipped} images that cannot be read")
+    if isinstance(samples, ImageFiles):
+        if samples.skipped:
+            run.log.warn(f"{samples.name}: left out {samples.skipped} images that cannot be read")
+        for note in samples.notes:
+            run.log.warn(f"{samples.name}: {note}")
     return samples
 
 

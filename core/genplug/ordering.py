@@ -9,12 +9,13 @@ from typing import Any
 
 from genplug.config import flatten
 from genplug.errors import ConfigError, nearest
+from genplug.matching import match_references
 from genplug.parts import Part
 from genplug.paths import check_target
 from genplug.presets import registry
 from genplug.registry import catalog
-from genplug.resolving import layer, resolve_generator
-from genplug.weights import find
+from genplug.resolving import layer, references, resolve_generator
+from genplug.weights import require_of
 
 BATCH_SIZE = 64
 _POLICIES = ("balanced", "random")
@@ -47,7 +48,10 @@ def check(order: Order) -> Part:
         raise ConfigError(f"seeds {order.first} to {order.first + order.count - 1}: expected 0 to 2**60 - 1")
     installed = catalog()
     layers = layer({}, [(f"generator.{key}", value) for key, value in flatten(order.options)])
-    part = resolve_generator(order.reference, installed, registry(installed), layers)
+    data = registry(installed)
+    part = resolve_generator(order.reference, installed, data, layers)
+    seconds = references(part, installed, data)
+    match_references(part, seconds)
     check_target(order.out, part.entry.spec.modality)
-    find(part.preset, part.weights)
+    require_of(part, seconds)
     return part

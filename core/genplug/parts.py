@@ -69,6 +69,8 @@ class Resolved:
     def record(self) -> dict[str, Any]:
         """Return the configuration that replays this run, as written to `run.toml`."""
         objectives = [part.record() for part in self.objectives]
+        seconds = [reference.part for reference in self.references]
+        named = [part.preset for part in (self.generator, *self.objectives, *seconds) if part.preset]
         return {
             "run": self.run.model_dump(),
             "generator": self.generator.record(),
@@ -76,4 +78,12 @@ class Resolved:
             "dataset": self.dataset.record(),
             "extractor": {part.name: part.options() for part in self.extractors},
             "evaluator": {part.name: part.options() for part in self.evaluators},
+            "preset": {preset.name: _kept(preset) for preset in named},
         }
+
+
+def _kept(preset: Preset) -> dict[str, Any]:
+    """Return what a run needs of a preset, should the preset leave the registry: its weights and values."""
+    keys = ("kind", "values", "address", "format", "part", "prefix", "sha256")
+    values = {key: getattr(preset, key) for key in keys}
+    return {key: value for key, value in values.items() if value not in (None, "", {})}

@@ -22,16 +22,16 @@ def cache_directory() -> Path:
 def split_reference(reference: str) -> tuple[Path | None, str]:
     """Split `runs/x:improved` into directory and role; (None, "") if it is no run directory."""
     whole, (path, _, role) = Path(reference), reference.rpartition(":")
-    if reference and (whole / RUN_FILE).is_file():
+    if reference and os.path.isfile(whole / RUN_FILE):  # False, not an error, for what is no path at all
         return whole, "improved"
-    if path and (Path(path) / RUN_FILE).is_file():
+    if path and os.path.isfile(Path(path) / RUN_FILE):
         return Path(path), role
     return None, ""
 
 
 def check_target(path: Path, modality: str) -> None:
     """Refuse a place that samples cannot be written to."""
-    if path.exists():
+    if os.path.exists(path):
         raise DataError(f"{path} exists; name another place")
     if path.suffix not in FORMATS:
         raise DataError(f"{path}: samples are written to a folder (a name without suffix), .npz or .zip")

@@ -129,8 +129,12 @@ def _empty(directory: Path) -> None:
 
 
 def _refuse(directory: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Say which keys differ from the run that the directory holds."""
-    before, after = (dict(flatten(_numbered(json.loads(json.dumps(value))))) for value in (old, new))
+    """Say which keys differ from the run that the directory holds.
+
+    What a preset was is recorded for replays alone: all its values stand in the sections too.
+    """
+    both = ({key: value for key, value in run.items() if key != "preset"} for run in (old, new))
+    before, after = (dict(flatten(_numbered(json.loads(json.dumps(value))))) for value in both)
     changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     if not changed:
         return

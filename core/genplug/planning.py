@@ -10,7 +10,7 @@ from genplug.matching import provided
 from genplug.parts import Part, Reference, Resolved
 from genplug.resolving import default_directory
 from genplug.specs import ObjectiveSpec
-from genplug.weights import find
+from genplug.weights import find, is_shipped
 
 
 def plan(resolved: Resolved) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def weights_status(part: Part) -> str:
         return f"MISSING: {error}"
     if path is None:
         return "none: random weights" if "trainable" in provided(part) else "none needed"
-    shipped = not part.weights and part.preset is not None and str(part.preset.address).startswith("package:")
+    shipped = not part.weights and part.preset is not None and is_shipped(part.preset)
     return f"shipped at {path}" if shipped else str(path)
 
 
@@ -79,6 +79,8 @@ def _samples(resolved: Resolved) -> dict[str, Any]:
     sets = 2 if resolved.objectives else 1
     count = settings.samples * settings.blocks
     evaluations = _evaluations(resolved)
+    guides = sum(reference.owner is resolved.generator for reference in resolved.references)
+    evaluations = None if evaluations is None else evaluations * (1 + guides)
     return {
         "per_generator": count,
         "blocks": settings.blocks,

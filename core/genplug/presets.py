@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from genplug import toml
+from genplug.addresses import parse
+from genplug.admission import check_presets
 from genplug.errors import ConfigError, unknown
 from genplug.registry import Broken, Catalog, Package, one_line
-from genplug.specs import Preset, Published
+from genplug.specs import BadPreset, Preset, Published
 
 
 @dataclass
@@ -33,6 +35,15 @@ class Registry:
         if name not in self.presets:
             raise unknown("preset", name, self.presets)
         return self.presets[name]
+
+    def with_recorded(self, entries: Mapping[str, Any], origin: str) -> Registry:
+        """Return this registry with presets that a run recorded and that have left it since."""
+        gone = {name: values for name, values in entries.items() if name not in self.presets}
+        try:
+            found = {name: _preset(name, values, origin) for name, values in gone.items()}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f"{origin}: bad preset in it: {one_line(error)}") from None
+        return replace(self, presets={**found, **self.presets})
 
     def of(self, family: str) -> list[Preset]:
         """Return the presets of one component, by name."""
@@ -69,11 +80,14 @@ def user_files() -> list[Path]:
 
 
 def presets_from(path: Path | str) -> tuple[Preset, ...]:
-    """Return the presets of a plugin's own registry file, for its `register_presets` hook."""
+    """Return the presets of a plugin's own registry file, for its `register_presets` hook.
+
+    A bad entry is returned as a `BadPreset`: `genplug plugins` lists it with file and line, the
+    others can be used.
+    """
     result = read_registry(Path(path), Package("plugin", ""))
-    if result.broken:
-        raise ConfigError("; ".join(broken.error for broken in result.broken))
-    return tuple(result.presets.values())
+    bad = (BadPreset(name=broken.plugin, problem=broken.error) for broken in result.broken)
+    return (*result.presets.values(), *bad)
 
 
 def read_registry(path: Path, package: Package) -> Registry:
@@ -81,8 +95,8 @@ def read_registry(path: Path, package: Package) -> Registry:
     result = Registry()
     try:
         text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        data = toml.parse(text)
+    except (OSError, ValueError) as error:
         result.broken.append(Broken(str(path), package, f"{path}: {one_line(error)}"))
         return result
     for section, values in data.items():
@@ -112,11 +126,23 @@ def _default(section: str, key: str, value: Any) -> Any:
     elif section == "dataset":
         validate(RunSettings, value, f"dataset.{key}")
     elif section in ("generator", "objective"):
-        if not (isinstance(value, dict) and set(value) <= {"preset"}):
+        if not (
+            isinstance(value, dict) and set(value) <= {"preset"} and isinstance(value.get("preset", ""), str)
+        ):
             raise TypeError("expected preset = NAME")
     else:
         raise ValueError("unknown section (known: preset, run, dataset, generator, objective)")
     return value
+
+
+FORMATS = ("safetensors", "nvlabs-pickle", "torch")
+_TYPES: Mapping[type, tuple[str, ...]] = {
+    dict: ("values", "recipes", "sources"),
+    list: ("unset", "published"),
+    str: ("summary", "address", "format", "part", "prefix", "sha256", "licence", "dataset", "kind"),
+    int: ("bytes",),
+}
+_WORDS = {dict: "a table", list: "a list", str: "a string", int: "a number"}
 
 
 def _preset(name: str, values: Mapping[str, Any], origin: str) -> Preset:
@@ -126,24 +152,29 @@ def _preset(name: str, values: Mapping[str, Any], origin: str) -> Preset:
     known = set(Preset.__dataclass_fields__) - {"name", "origin"}
     if extra := set(values) - known:
         raise unknown_key(sorted(extra)[0], known)
+    for kind, keys in _TYPES.items():
+        for key in keys:
+            if key in values and type(values[key]) is not kind:
+                raise TypeError(f"{key} must be {_WORDS[kind]}")
+    _check_words(values)
     checked = dict(values)
-    for key, kind in {
-        "values": dict,
-        "recipes": dict,
-        "sources": dict,
-        "unset": list,
-        "published": list,
-    }.items():
-        if not isinstance(checked.get(key, kind()), kind):
-            raise TypeError(f"{key} must be a {kind.__name__}")
-    for key in ("summary", "address", "sha256", "licence", "dataset"):
-        if not isinstance(checked.get(key, ""), str):
-            raise TypeError(f"{key} must be a string")
     checked["unset"] = tuple(checked.get("unset", ()))
     checked["published"] = tuple(Published(**score) for score in checked.get("published", ()))
-    if checked.get("kind", "generator") not in ("generator", "objective"):
+    preset = Preset(name=name, origin=origin, **checked)
+    check_presets([preset])
+    return preset
+
+
+def _check_words(values: Mapping[str, Any]) -> None:
+    """Refuse a kind, format, address or digest that nothing could be done with."""
+    if values.get("kind", "generator") not in ("generator", "objective"):
         raise ValueError("kind must be 'generator' or 'objective'")
-    return Preset(name=name, origin=origin, **checked)
+    if values.get("format", FORMATS[0]) not in FORMATS:
+        raise ValueError(f"unknown format {values['format']!r} (known: {', '.join(FORMATS)})")
+    if "address" in values:
+        parse(values["address"])
+    if not re.fullmatch(r"[0-9a-f]{64}", values.get("sha256", "0" * 64)):
+        raise ValueError("sha256 must be 64 hexadecimal digits in lower case")
 
 
 def unknown_key(key: str, known: Iterable[str]) -> ValueError:

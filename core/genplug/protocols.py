@@ -90,8 +90,13 @@ class XSpace(Protocol):
 class Denoises(Protocol):
     """Capability `denoiser`: D(x; sigma) = E[clean | clean + sigma * noise = x]."""
 
-    x_shape: tuple[int, ...]
-    noise: NoiseSpec
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """Shape of one x."""
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """The noise levels."""
 
     def denoise(self, x: Tensor, sigma_N: Tensor, cond: Condition | None) -> Tensor:
         """Return the expected clean x, same shape, for one noise level per row."""
@@ -127,8 +132,13 @@ class Trainable(Protocol):
 class Denoiser(Denoises, Protocol):
     """The network half of a `DenoiserGenerator`."""
 
-    provides: frozenset[str]
-    device: torch.device
+    @property
+    def provides(self) -> frozenset[str]:
+        """The capabilities that it claims."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
 
 
 class Sampler(Protocol):

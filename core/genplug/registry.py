@@ -8,9 +8,13 @@ packages: picking one silently would make results depend on what happens to be i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -18,10 +22,13 @@ from typing import Any
 import pluggy
 
 from genplug import hookspecs
+from genplug.admission import OTHER_VERSION, check_hooks, check_presets, check_spec
 from genplug.errors import GenplugError, unknown
-from genplug.specs import CAPABILITIES, Preset, Spec
+from genplug.specs import BadPreset, Preset, Spec
 
 GROUP = "genplug"
+HEAVY = frozenset({"torch", "tensorflow", "jax"})
+SLOW = 0.5  # seconds that the import of a plugin may take unmentioned
 KINDS: Mapping[str, str] = {
     "generator": "register_generators",
     "sampler": "register_samplers",
@@ -53,14 +60,19 @@ class Entry:
 
     def config_model(self) -> Any:
         """Import and return the component's pydantic model."""
+        from genplug.config import Config
+
         module, _, attribute = self.spec.config.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except Exception as error:
+        model: Any = None
+        with confined() as failure:
+            model = getattr(importlib.import_module(module), attribute)
+        reason = f"does not import ({failure[0]})" if failure else "is no genplug.config.Config"
+        if failure or not (isinstance(model, type) and issubclass(model, Config)):
             raise GenplugError(
                 f"{self.spec.kind} {self.spec.name!r} of {self.package} is broken: "
-                f"config {self.spec.config!r} does not import ({one_line(error)})"
-            ) from error
+                f"config {self.spec.config!r} {reason}"
+            )
+        return model
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,15 @@ class Broken:
     error: str
 
 
+@dataclass(frozen=True)
+class Note:
+    """What a plugin does that works but should not be so, such as a slow import."""
+
+    plugin: str
+    package: Package
+    text: str
+
+
 @dataclass
 class Catalog:
     """All that is installed: components by kind and name, presets, and what is broken."""
@@ -80,6 +101,7 @@ class Catalog:
     clashes: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
     preset_sources: list[tuple[Package, tuple[Preset, ...]]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     manager: pluggy.PluginManager = field(default_factory=lambda: new_manager())
 
     def get(self, kind: str, name: str) -> Entry:
@@ -128,78 +150,112 @@ def catalog() -> Catalog:
 
 
 def entry_points() -> Iterable[tuple[metadata.EntryPoint, Package]]:
-    """Yield genplug's entry points with their packages, in a fixed order."""
+    """Return genplug's entry points with their packages, in a fixed order."""
     found: dict[tuple[str, str], tuple[metadata.EntryPoint, Package]] = {}
     for point in metadata.entry_points(group=GROUP):
-        head = point.dist.metadata if point.dist else {"Name": "unknown", "Version": "?"}
-        package = Package(head["Name"], head["Version"])
+        package = _package_of(point)
         found.setdefault((package.name, point.name), (point, package))
     return [found[key] for key in sorted(found)]
+
+
+def _package_of(point: metadata.EntryPoint) -> Package:
+    """Return an entry point's distribution, whose metadata may lack a name or be missing."""
+    try:
+        assert point.dist is not None
+        head = point.dist.metadata
+        return Package(str(head["Name"] or "unknown"), str(head["Version"] or "?"))
+    except Exception:
+        return Package("unknown", "?")
 
 
 def discover(points: Iterable[tuple[metadata.EntryPoint, Package]]) -> Catalog:
     """Load plugins and collect what they register."""
     result = Catalog()
     for point, package in points:
-        try:
+        with confined() as failure:
+            started, before = time.perf_counter(), _heavy()
             plugin = point.load()
-            result.manager.register(plugin, name=f"{package.name}:{point.name}")
-            _check_hooks(plugin)
-        except (Exception, SystemExit) as error:
-            result.broken.append(Broken(point.name, package, one_line(error)))
-            continue
-        _collect(result, plugin, point.name, package)
+            result.notes += _notes(point.name, package, time.perf_counter() - started, _heavy() - before)
+            check_hooks(plugin)
+            _register(result.manager, plugin, f"{package.name}:{point.name}")
+            _collect(result, plugin, point.name, package)
+        if failure:
+            result.broken.append(Broken(point.name, package, failure[0]))
     return result
+
+
+@contextmanager
+def confined() -> Iterator[list[str]]:
+    """Run code of a plugin: its error is kept as a line of text, what it prints goes to stderr."""
+    failure: list[str] = []
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            yield failure
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may also call `sys.exit`
+            failure.append(one_line(error))
+
+
+def _heavy() -> frozenset[str]:
+    return HEAVY & sys.modules.keys()
+
+
+def _notes(plugin: str, package: Package, seconds: float, heavy: Set[str]) -> Iterable[Note]:
+    """Say what makes every command slow: a plugin's top module should hold specs alone."""
+    if heavy:
+        yield Note(plugin, package, f"imports {', '.join(sorted(heavy))} when listed ({seconds:.1f} s)")
+    elif seconds > SLOW:
+        yield Note(plugin, package, f"takes {seconds:.1f} s to import when listed")
+
+
+def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
+    """Register a plugin wholly or not at all."""
+    try:
+        manager.register(plugin, name=name)
+    except pluggy.PluginValidationError as error:
+        manager.unregister(name=name)
+        last = str(error).splitlines()[-1]
+        raise GenplugError(f"a hook takes other arguments ({last}): {OTHER_VERSION}") from None
 
 
 def _collect(result: Catalog, plugin: object, plugin_name: str, package: Package) -> None:
     """Call each hook of one plugin on its own and add what it returns."""
-    for hook in [*KINDS.values(), "register_presets"]:
+    hooks = {hook: kind for kind, hook in KINDS.items()} | {"register_presets": ""}
+    for hook, kind in hooks.items():
         for implementation in getattr(result.manager.hook, hook).get_hookimpls():
             if implementation.plugin is not plugin:
                 continue
-            try:
-                specs = tuple(implementation.function())
-                if hook == "register_presets":
-                    _check_presets(specs)
-                    result.preset_sources.append((package, specs))
-                    continue
-                for spec in specs:
-                    _check_spec(spec, hook)
-                for spec in specs:
-                    result.add(spec, package)
-            except (Exception, SystemExit) as error:
-                result.broken.append(Broken(plugin_name, package, f"{hook}: {one_line(error)}"))
+            with confined() as failure:
+                _accept(result, tuple(implementation.function()), kind, package, plugin_name)
+            if failure:
+                result.broken.append(Broken(plugin_name, package, f"{hook}: {_with_cause(failure[0])}"))
 
 
-def _check_hooks(plugin: object) -> None:
-    """Refuse a plugin with a hook that this version does not have: it expects another contract."""
-    for name in dir(plugin):
-        value = getattr(plugin, name, None)
-        if callable(value) and hasattr(value, "genplug_impl") and not hasattr(hookspecs, name):
-            raise GenplugError(
-                f"implements the unknown hook {name!r}: written for another version of genplug"
-            )
+def _accept(result: Catalog, specs: tuple[Any, ...], kind: str, package: Package, plugin: str) -> None:
+    """Add all that one hook returned, or nothing of it; a bad entry of a file is left out alone."""
+    if not kind:
+        check_presets(specs)
+        result.preset_sources.append((package, tuple(s for s in specs if not isinstance(s, BadPreset))))
+        bad = [spec for spec in specs if isinstance(spec, BadPreset)]
+        result.broken += [Broken(plugin, package, f"register_presets: {spec.problem}") for spec in bad]
+        return
+    for spec in specs:
+        check_spec(spec, kind)
+    for spec in specs:
+        result.add(spec, package)
 
 
-def _check_spec(spec: object, hook: str) -> None:
-    """Refuse what is not a spec of the hook's kind or claims an unknown capability."""
-    if not isinstance(spec, Spec) or KINDS.get(spec.kind) != hook:
-        raise TypeError(f"returned {spec!r}, which is not a spec of this hook")
-    words = [*getattr(spec, "provides", ()), *getattr(spec, "adds", ()), *getattr(spec, "removes", ())]
-    words += [word for need in getattr(spec, "needs", ()) for word in need.split("|")]
-    for word in words:
-        if word not in CAPABILITIES:
-            raise unknown("capability", word, CAPABILITIES)
-
-
-def _check_presets(presets: Iterable[object]) -> None:
-    for preset in presets:
-        if not isinstance(preset, Preset):
-            raise TypeError(f"returned {preset!r}, which is not a preset")
+def _with_cause(error: str) -> str:
+    """Add what is behind a spec that could not even be made."""
+    outdated = "__init__() " in error and error.startswith("TypeError")
+    return f"{error}: {OTHER_VERSION}" if outdated else error
 
 
 def one_line(error: BaseException) -> str:
     """Return an exception as one line of text."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = "its message cannot be told"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

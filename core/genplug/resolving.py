@@ -5,11 +5,13 @@ Nothing here imports torch: `--plan`, errors and listings stay fast.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genplug.absent import naming_packages
 from genplug.config import (
     Component,
     Config,
@@ -22,7 +24,7 @@ from genplug.config import (
     read_toml,
     validate,
 )
-from genplug.errors import ConfigError, nearest
+from genplug.errors import ConfigError, RunDirectoryError, nearest, shown
 from genplug.matching import match
 from genplug.parts import Part, Reference, Resolved
 from genplug.paths import RUN_FILE, split_reference
@@ -31,7 +33,7 @@ from genplug.registry import Catalog, Entry, catalog
 from genplug.settings import RunSettings, RuntimeSettings
 from genplug.specs import DatasetSpec, Preset
 
-SECTIONS = ("run", "runtime", "generator", "objective", "dataset", "extractor", "evaluator")
+SECTIONS = ("run", "runtime", "generator", "objective", "dataset", "extractor", "evaluator", "preset")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,15 @@ def section_of(values: Mapping[str, Any], name: str, key: str) -> Mapping[str, A
     """Return a section inside a mapping, empty if it is not there; `key` is its full name."""
     value = values.get(name, {})
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{key!r} must be a section, not {value!r}")
+        raise ConfigError(f"{key!r} must be a section, not {shown(value)}")
+    return value
+
+
+def name_of(values: Mapping[str, Any], key: str, section: str) -> str | None:
+    """Return a name or path that a section holds beside its component's options."""
+    value = values.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"bad value for '{section}.{key}': expected a name (got {shown(value)})")
     return value
 
 
@@ -94,8 +104,8 @@ def resolve(
 ) -> Resolved:
     """Resolve a run; every mistake is one `GenplugError`, before anything heavy happens."""
     installed = catalog_ or catalog()
-    data = registry(installed)
     layers = layer(config or {}, sets, config_name)
+    data = registry(installed).with_recorded(layers.section("preset"), config_name)
     defaults = data.defaults
     part = Resolver(installed, data, layers)
     generator_part = part.one("generator", generator, default=defaults.get("run", {}).get("generator"))
@@ -114,7 +124,11 @@ def resolve(
         dataset=dataset_part,
         extractors=part.named("extractor", settings.extractors),
         evaluators=part.named("evaluator", settings.evaluators),
-        references=tuple(reference for owner in chain for reference in references(owner, installed, data)),
+        references=tuple(
+            reference
+            for owner in (generator_part, *chain)
+            for reference in references(owner, installed, data)
+        ),
         catalog=installed,
         registry=data,
     )
@@ -151,7 +165,8 @@ class Resolver:
     ) -> Part:
         """Resolve a component from a flag (`name` or `name.preset`), its section, or a default."""
         options = dict(self.layers.section(kind) if values is None else values)
-        preset, named = options.pop("preset", None), options.pop("name", None)
+        preset, named = (name_of(options, key, section or kind) for key in ("preset", "name"))
+        options = {key: value for key, value in options.items() if key not in ("preset", "name")}
         if flag and named and flag.partition(".")[0] != named:
             raise ConfigError(
                 f"{kind} {flag!r} is asked for, but the configuration says {section or kind}.name = {named!r}"
@@ -169,7 +184,8 @@ class Resolver:
         preset = None if preset_name == "none" else self.data.preset(preset_name)
         if preset is not None and preset.family != name:
             raise ConfigError(f"preset {preset.name!r} is not one of {kind} {name!r}")
-        weights = values.pop("weights", None)
+        weights = name_of(values, "weights", section)
+        values = {key: value for key, value in values.items() if key != "weights"}
         model = entry.config_model()
         merged = merge(nest(dict(flatten(preset.values))) if preset else {}, values)
         self._check_unset(preset, values, section)
@@ -209,7 +225,7 @@ class Resolver:
         """Resolve the data set; a path goes to the first one that opens paths."""
         installed = self.catalog.entries["dataset"]
         opening = [name for name in self.catalog.names("dataset") if _opens_paths(installed[name])]
-        if flag and flag not in installed and opening and ("/" in flag or Path(flag).exists()):
+        if flag and flag not in installed and opening and ("/" in flag or os.path.exists(flag)):
             values = {**self.layers.section("dataset"), "path": flag}
             return self.one("dataset", opening[0], values=values)
         return self.one("dataset", flag, default=default)
@@ -274,15 +290,31 @@ def default_directory(resolved: Resolved) -> Path:
 
 
 def references(owner: Part, installed: Catalog, data: Registry) -> list[Reference]:
-    """Resolve the second generators that a configuration names."""
+    """Resolve the second generators that a configuration names, and those that these name in turn.
+
+    Only an objective may name a generator that names another one: a guide of a guide is refused.
+    """
     found = []
-    for key, info in type(owner.config).model_fields.items():
-        text = getattr(owner.config, key)
-        for mark in info.metadata:
-            if isinstance(mark, Needs) and text:
-                part = resolve_generator(text, installed, data)
-                found.append(Reference(owner, key, text, mark.capabilities, part))
+    for key, text, needs in _named_generators(owner):
+        part = resolve_generator(text, installed, data)
+        inner = _named_generators(part)
+        if inner and owner.entry.spec.kind == "generator":
+            named = f"{inner[0][0]} of its own ({inner[0][1]!r})"
+            raise ConfigError(f"generator {owner.name!r}: {key} {text!r} has a {named}; name one without")
+        found.append(Reference(owner, key, text, needs, part))
+        found += references(part, installed, data)
     return found
+
+
+def _named_generators(owner: Part) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return key, name and needed capabilities of each second generator in a configuration."""
+    marked = [
+        (key, getattr(owner.config, key), mark.capabilities)
+        for key, info in type(owner.config).model_fields.items()
+        for mark in info.metadata
+        if isinstance(mark, Needs)
+    ]
+    return [(key, text, needs) for key, text, needs in marked if text]
 
 
 def resolve_generator(
@@ -292,7 +324,13 @@ def resolve_generator(
     layers = layers or Layers({}, {})
     resolver = Resolver(installed, data, layers)
     directory, _ = split_reference(reference)
+    if directory is None and "/" in reference:
+        raise RunDirectoryError(f"no run at {shown(reference)}: there is no {RUN_FILE}")
     if directory is None:
         return resolver.one("generator", reference)
-    recorded = read_toml(directory / RUN_FILE)["generator"]
-    return resolver.one("generator", None, values=merge(recorded, layers.section("generator")))
+    path = directory / RUN_FILE
+    file = read_toml(path)
+    recorded = section_of(file, "generator", "generator")
+    resolver.data = data.with_recorded(section_of(file, "preset", "preset"), str(path))
+    with naming_packages(directory, installed):
+        return resolver.one("generator", None, values=merge(recorded, layers.section("generator")))

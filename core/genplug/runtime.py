@@ -109,10 +109,17 @@ class Run:
         snapshots: Sequence[int] = (),
         dropout: bool = False,
     ) -> Fit:
-        """Train a generator: the one training loop, resumable (see `genplug.fit.fit`)."""
-        from genplug.fit import fit
+        """Train a generator: the one training loop, resumable. Return the snapshots that it left.
 
-        return fit(self, name, generator, step, data, config, key=key, snapshots=snapshots, dropout=dropout)
+        `step(generator, batch)` returns a loss per row; `data` names the row sources of a batch, the
+        same number of rows each. `key` is what the result depends on beyond `config`. Snapshots are
+        taken after the given steps and at the end. `generator` is trained in place, and only by the
+        first call: use the snapshots. A non-finite loss raises `NonFiniteError` and keeps the last
+        good state, from which the same command continues.
+        """
+        from genplug.fit import Training, fit
+
+        return fit(self, Training(name, generator, step, data, config, snapshots, dropout), key)
 
     @property
     def data(self) -> Dataset:

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from genplug.errors import DataError
+from genplug.errors import DataError, NonFiniteError
 
 BATCH = 256
 
@@ -202,6 +202,13 @@ def map_rows(samples: SampleSet, function: Callable[[Tensor], Tensor]) -> Tensor
     return torch.cat([function(batch) for batch in batches(samples)])
 
 
+def check_finite(x: Tensor, seeds_N: Tensor) -> None:
+    """Raise `NonFiniteError` that names the seed of the first sample with a NaN or an infinity."""
+    if x.is_floating_point() and not bool(x.isfinite().all()):
+        row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise NonFiniteError(f"the sample of seed {int(seeds_N[row])} is not finite")
+
+
 def _check_samples(samples: Tensor, name: str) -> None:
     """Refuse what is neither uint8 images NCHW nor float32 points ND."""
     images = samples.dtype == torch.uint8 and samples.ndim == 4 and samples.shape[1] in (1, 3)
@@ -211,7 +218,7 @@ def _check_samples(samples: Tensor, name: str) -> None:
             f"{name}: shape {tuple(samples.shape)} of {samples.dtype} is neither uint8 images "
             "(N, 1 or 3, H, W) nor float32 points (N, D)"
         )
-    if len(samples) == 0:
+    if samples.numel() == 0:
         raise DataError(f"{name} is empty")
     if points and not bool(samples.isfinite().all()):
         raise DataError(f"{name} holds numbers that are not finite")

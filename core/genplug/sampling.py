@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from genplug.arrays import read_npz
 from genplug.errors import DataError, GenplugError, NonFiniteError
+from genplug.memory import Fitting
 from genplug.protocols import Generator, Policy
-from genplug.readers import read_npz
-from genplug.samplesets import Joined, SampleSet
+from genplug.samplesets import Joined, SampleSet, check_finite
 from genplug.writers import save_npz
 
 if TYPE_CHECKING:
@@ -45,14 +46,20 @@ def draw(
             f"{len(seeds_N)} samples asked of a generator that has {generator.size}; lower run.samples"
         )
 
-    def write(path: Path, batch_seeds_N: Tensor) -> None:
+    def write(path: Path, batch_seeds_N: Tensor, fitting: Fitting) -> None:
         cond = generator.conditions(batch_seeds_N, policy)
-        samples = sample_checked(generator, batch_seeds_N, cond, label)
-        save_npz(path, samples.cpu(), cond.labels_N if cond is not None else None, seeds=batch_seeds_N)
+
+        def part(start: int, stop: int) -> Tensor:
+            rows = slice(start, stop)
+            taken = cond.take(rows) if cond is not None else None
+            return sample_checked(generator, batch_seeds_N[rows], taken, label).cpu()
+
+        samples = fitting.rows(len(batch_seeds_N), part)
+        save_npz(path, samples, cond.labels_N if cond is not None else None, seeds=batch_seeds_N)
 
     problem: NonFiniteError | None = None
     try:
-        each_batch(run, seeds_N, size, directory, ".npz", f"sampling {label}", write)
+        each_batch(run, seeds_N, size, directory, ".npz", f"sampling {label}", write, coupled(generator))
     except NonFiniteError as error:
         problem = error
     if not run.all(problem is None):  # who catches it must catch it on every process
@@ -66,11 +73,13 @@ def each_batch(
     directory: Path,
     suffix: str,
     label: str,
-    write: Callable[[Path, Tensor], None],
+    write: Callable[[Path, Tensor, Fitting], None],
+    whole: str = "",
 ) -> None:
-    """Call `write(file, seeds of the batch)` for every batch of this process whose file is not there yet.
+    """Call `write(file, seeds, fitting)` for every batch of this process whose file is not there yet.
 
-    `write` must make the file whole or not at all.
+    `write` must make the file whole or not at all, and its rows with `fitting.rows`, which halves
+    what does not fit in memory; `whole` says why a batch must not be split.
     """
     batches = seeds_N.split(size)
     mine = range(run.accelerator.process_index, len(batches), run.accelerator.num_processes)
@@ -78,21 +87,29 @@ def each_batch(
     missing = [number for number in mine if not paths[number].is_file()]
     done = sum(len(batches[number]) for number in mine if number not in missing)
     total = done + sum(len(batches[number]) for number in missing)
+    fitting = Fitting(run, label, size, whole)
     with run.log.progress(label, total, "sample", done) as advance:
         for number in missing:
-            write(paths[number], batches[number])
+            write(paths[number], batches[number], fitting)
             advance(len(batches[number]))
+    fitting.settle()
+
+
+def coupled(generator: Any) -> str:
+    """Return why a generator's batches must not be split; nothing if they may be."""
+    return "its samples depend on their batch" if "batch-coupled" in generator.provides else ""
 
 
 def sample_checked(generator: Generator, seeds_N: Tensor, cond: Any, label: str) -> Tensor:
     """Sample one batch; samples that are not finite name their seed."""
-    with torch.inference_mode():
-        samples = generator.sample(seeds_N, cond)
-    if len(samples) != len(seeds_N):
-        raise GenplugError(f"{label} returned {len(samples)} samples for {len(seeds_N)} seeds")
-    if samples.is_floating_point() and not bool(samples.isfinite().all()):
-        row = int((~samples.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise NonFiniteError(f"{label} made a sample that is not finite (seed {int(seeds_N[row])})")
+    try:
+        with torch.inference_mode():
+            samples = generator.sample(seeds_N, cond)
+        if len(samples) != len(seeds_N):
+            raise GenplugError(f"{label} returned {len(samples)} samples for {len(seeds_N)} seeds")
+        check_finite(samples, seeds_N)
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{label}: {error}") from None
     return samples
 
 

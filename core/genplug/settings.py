@@ -37,3 +37,8 @@ class RuntimeSettings(Options):
     device: Literal["auto", "cpu"] = Field("auto", description="auto: an accelerator if there is one")
     processes: int = Field(1, ge=1, description="processes on this machine (as --processes)")
     threads: int = Field(0, ge=0, description="CPU threads per process (0: torch's default)")
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        description="full: several processes share out the weights, gradients, averages and optimiser "
+        "of a training (FSDP)",
+    )

@@ -1,20 +1,28 @@
-"""Finding the weights of presets and paths: in a package, on disk, in the cache."""
+"""Finding the weights of presets and paths: in a package, on disk, in the cache. Never downloads."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 from genplug.errors import WeightsError
-from genplug.parts import Resolved
+from genplug.parts import Part, Reference, Resolved
 from genplug.paths import cache_directory
+from genplug.receipts import read_receipt
 from genplug.specs import Preset
 
 
 def require(resolved: Resolved) -> None:
     """Refuse a run whose weights are missing, before anything heavy is imported."""
-    for part in (resolved.generator, *(reference.part for reference in resolved.references)):
+    require_of(resolved.generator, resolved.references)
+
+
+def require_of(generator: Part, references: Iterable[Reference]) -> None:
+    """Refuse a generator, or second generators, without their weights."""
+    for part in (generator, *(reference.part for reference in references)):
         find(part.preset, part.weights)
 
 
@@ -29,24 +37,29 @@ def locate(preset: Preset | None, path: str | None) -> Path | None:
 def find(preset: Preset | None, path: str | None) -> Path | None:
     """Return where the weights are, without reading them; missing ones raise with the remedy.
 
-    A preset's address is `package:MODULE/FILE` for weights that travel in a package, or a
-    download, which is looked for in the cache. The path `none` asks for random weights.
+    A preset's weights travel in a package, or `genplug fetch` has put them into the cache. The
+    path `none` asks for random weights.
     """
     if path == "none":
         return None
     if path is not None:
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise WeightsError(f"no weights at {path}")
         return Path(path)
     if preset is None or preset.address is None:
         return None
-    if preset.address.startswith("package:"):
+    if is_shipped(preset):
         found, remedy = _shipped(preset.address), "reinstall the package"
     else:
-        found, remedy = cached_path(preset), f"download {preset.address}, convert it and place it there"
+        found, remedy = cached_path(preset), f"genplug fetch {preset.name}"
     if not found.is_file():
         raise WeightsError(f"the weights of {preset.name!r} are not at {found}; {remedy}")
     return found
+
+
+def is_shipped(preset: Preset) -> bool:
+    """Return whether a preset's weights travel in an installed package."""
+    return preset.address is not None and preset.address.startswith("package:")
 
 
 def _shipped(address: str) -> Path:
@@ -60,16 +73,30 @@ def _shipped(address: str) -> Path:
 
 def cached_path(preset: Preset) -> Path:
     """Return where the weights of a published preset belong."""
-    return cache_directory() / "weights" / f"{preset.name}.safetensors"
+    return fetched_path(preset.name)
+
+
+def fetched_path(name: str) -> Path:
+    """Return where `genplug fetch` puts the weights of a preset of this name."""
+    return cache_directory() / "weights" / f"{name}.safetensors"
 
 
 def _check(path: Path, preset: Preset) -> None:
-    """Compare a file with the preset's sha256, where one is known."""
-    if preset.sha256 is None:
+    """Compare a file with its known sha256: the registry's for shipped weights, else that of the fetch."""
+    receipt = None if is_shipped(preset) else read_receipt(path)
+    expected = preset.sha256 if is_shipped(preset) else receipt and receipt.weights_sha256
+    if not expected:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != preset.sha256:
+    found = sha256_of(path)
+    if found != expected:
+        known = "preset says" if is_shipped(preset) else "was fetched"
         raise WeightsError(
-            f"{path} has sha256 {found}, not {preset.sha256} as preset {preset.name!r} says; remove it"
+            f"{path} has sha256 {found}, not {expected} as {known}; "
+            f"remove it{'' if is_shipped(preset) else f' and repeat genplug fetch {preset.name}'}"
         )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +71,22 @@ def _manifest(samples: SampleSet, seeds_N: Tensor | None, facts: Mapping[str, An
 def _write_npz(path: Path, samples: SampleSet, extra: Mapping[str, Tensor]) -> None:
     """Write an archive batch by batch, so that memory is bounded by the batch."""
     arrays = {**({} if samples.labels is None else {"arr_1": samples.labels}), **extra}
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with _whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         _add_array(archive, "arr_0", len(samples), map(_channels_last, batches(samples)))
         for name, value in arrays.items():
             _add_array(archive, name, len(value), [value.cpu().numpy()])
-    os.replace(partial, path)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Yield a hidden place to write to, then put it in place; what fails leaves nothing behind."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
+        raise
 
 
 def _channels_last(samples: Tensor) -> np.ndarray[Any, Any]:
@@ -95,27 +107,24 @@ def _add_array(
 
 
 def _write_zip(path: Path, samples: SampleSet, described: Mapping[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with _whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         _write_images(
             samples, lambda index, _: f"{index // 1000:05d}/img{index:08d}.png", archive.writestr, described
         )
-    os.replace(partial, path)
 
 
 def _write_folder(path: Path, samples: SampleSet, described: Mapping[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.mkdir(parents=True)
-
-    def put(name: str, content: bytes) -> None:
-        (partial / name).parent.mkdir(exist_ok=True)
-        (partial / name).write_bytes(content)
-
     def place(index: int, label: int | None) -> str:
         return f"{index:06d}.png" if label is None else f"{label:04d}/{index:06d}.png"
 
-    _write_images(samples, place, put, described)
-    os.replace(partial, path)
+    with _whole(path) as partial:
+        partial.mkdir(parents=True)
+
+        def put(name: str, content: bytes) -> None:
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_bytes(content)
+
+        _write_images(samples, place, put, described)
 
 
 def _write_images(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from genplug.condition import Condition
 from genplug.errors import ConfigError, NonFiniteError
 from genplug.evaluation import judge
 from genplug.fit import Batch, Rows, StepResult
+from genplug.memory import Fitting
 from genplug.parts import Part
 from genplug.protocols import EvalInputs, NoiseSpec
 from genplug.runtime import Run
 from genplug.samplesets import Quantised, SampleSet
-from genplug.sampling import each_batch, sample_stage
+from genplug.sampling import coupled, each_batch, sample_stage
 from genplug.snapshots import Fit, Snapshot
 from genplug.specs import EvaluatorSpec
 from genplug.stages import write_json
@@ -137,7 +138,7 @@ class Ddo(TrainedWeights):
         train = self.config.train.model_copy(update={"steps": self.config.adapt_steps, "warmup": 0.0})
         curve = self._fit(f"adapt-{number}", reference, run, data, alpha, beta, train).curve()
         tail = curve[-max(1, len(curve) // 5) :]
-        spread = statistics.fmean((p["spread_real"] + p["spread_fake"]) / 2 for p in tail)
+        spread = statistics.fmean(_spread(p, side) for p in tail for side in ("real", "fake"))
         if not spread > 0:
             raise ConfigError(
                 "the log-ratio did not move in adapt_steps; raise train.lr or objective.adapt_steps"
@@ -149,16 +150,20 @@ class Ddo(TrainedWeights):
         count = len(run.dataset("train")) if self.config.pool < 0 else self.config.pool
         seeds_N = run.seeds("pool", count, number - 1)
 
-        def write(path: Path, batch_seeds_N: Tensor) -> None:
+        def write(path: Path, batch_seeds_N: Tensor, fitting: Fitting) -> None:
             cond = reference.conditions(batch_seeds_N, run.settings.classes)
-            x = generated(reference, batch_seeds_N, cond, self.config.reencode)
+
+            def part(start: int, stop: int) -> Tensor:
+                taken = cond.take(slice(start, stop)) if cond is not None else None
+                return generated(reference, batch_seeds_N[start:stop], taken, self.config.reencode).cpu()
+
+            x = fitting.rows(len(batch_seeds_N), part)
             labels = {"labels": cond.labels_N} if cond is not None and cond.labels_N is not None else {}
             save_weights({"x": x, **labels}, path)
 
         def work(partial: Path) -> None:
-            each_batch(
-                run, seeds_N, run.settings.batch_size, partial, ".safetensors", "reference samples", write
-            )
+            size, whole = run.settings.batch_size, coupled(reference)
+            each_batch(run, seeds_N, size, partial, ".safetensors", "reference samples", write, whole)
 
         key = {"weights": digest(reference.state_dict()), "count": count, "batch": run.settings.batch_size}
         directory = run.stage("pool", {**key, "reencode": self.config.reencode}, work)
@@ -249,6 +254,12 @@ def generated(reference: Any, seeds_N: Tensor, cond: Condition | None, reencode:
     """Return samples of the reference as x, optionally through the same codec as real ones."""
     x: Tensor = reference.sample_x(seeds_N, cond)
     return reference.encode(reference.decode(x)) if reencode else x
+
+
+def _spread(point: Mapping[str, float], side: str) -> float:
+    """Return the standard deviation of a step's log-ratios, over the rows of all processes."""
+    variance = point[f"square_{side}"] - point[f"log_ratio_{side}"] ** 2
+    return math.sqrt(max(variance, 0.0))
 
 
 def _choices(fit: Fit) -> list[Snapshot]:

@@ -23,8 +23,8 @@ def ddo_loss(real_N: Tensor, fake_N: Tensor, alpha: float, beta: float) -> StepR
         "loss_fake": loss_fake_N,
         "log_ratio_real": real_N,
         "log_ratio_fake": fake_N,
-        "spread_real": real_N.std(correction=0),
-        "spread_fake": fake_N.std(correction=0),
+        "square_real": real_N.square(),
+        "square_fake": fake_N.square(),
         "accuracy": (_wins(real_N) + _wins(-fake_N)) / 2,
     }
     return StepResult(objective_N / max(alpha, 1.0), logs)

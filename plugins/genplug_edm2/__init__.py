@@ -1,6 +1,8 @@
 """EDM2: magnitude-preserving diffusion U-Nets, pixel and latent (Karras et al. 2024, arXiv 2312.02696)."""
 
-from genplug import GeneratorSpec, hookimpl
+from pathlib import Path
+
+from genplug import GeneratorSpec, hookimpl, presets_from
 
 
 @hookimpl
@@ -25,3 +27,8 @@ def register_generators():
             },
         )
     ]
+
+
+@hookimpl
+def register_presets():
+    return presets_from(Path(__file__).with_name("registry.toml"))

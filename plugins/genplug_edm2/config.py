@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from genplug.config import Component, GeneratorConfig, SamplerRef
+from genplug.config import Component, GeneratorConfig, Needs, SamplerRef
 
 if TYPE_CHECKING:
     from genplug.denoiser import DenoiserGenerator
@@ -45,16 +45,33 @@ class Edm2Config(GeneratorConfig):
     sigma_data: float = Field(0.5, gt=0, description="standard deviation of x")
     sigma_min: float = Field(0.002, gt=0, description="lowest noise level")
     sigma_max: float = Field(80.0, gt=0, description="highest noise level")
-    log_mean: float = Field(-0.8, description="mean of ln sigma in training (P_mean)")
+    log_mean: float = Field(-0.8, allow_inf_nan=False, description="mean of ln sigma in training (P_mean)")
     log_std: float = Field(1.6, gt=0, description="standard deviation of ln sigma in training (P_std)")
     sampler: SamplerRef = Field(Component(name="heun"), description="sampler and its options")
+    guidance: float | None = Field(
+        None, allow_inf_nan=False, description="D = guide + guidance (D - guide); 1: as without a guide"
+    )
+    guide: Annotated[str | None, Needs(("denoiser",))] = Field(
+        None, description="generator to be guided away from, with x of the same kind"
+    )
+
+    @field_validator("guide")
+    @classmethod
+    def _guided_or_not(cls, guide: str | None, info: ValidationInfo) -> str | None:
+        """Refuse a guide without guidance and the reverse; at guidance 1 there is no guide to load."""
+        guidance = info.data.get("guidance")
+        if guide and guidance is None:
+            raise ValueError("has no effect without guidance; set guidance too")
+        if not guide and guidance not in (None, 1):
+            raise ValueError(f"guidance {guidance:g} needs one: a preset or a run")
+        return None if guidance == 1 else guide
 
     def provides(self) -> frozenset[str]:
         """Return this configuration's capabilities."""
         tags = {"class-conditional" if self.num_classes else "unconditional"} | (
             {"latent"} if self.latent else set()
         )
-        return frozenset({"denoiser", "trainable"} | tags)
+        return frozenset({"denoiser"} | (set() if self.guide else {"trainable"}) | tags)
 
     def x_shape(self) -> tuple[int, ...]:
         """Return CHW of x."""
@@ -83,7 +100,7 @@ class Edm2Config(GeneratorConfig):
         }
 
     def build(self, run: Run) -> DenoiserGenerator:
-        """Build the generator with random weights."""
+        """Build the generator with random weights; a guide comes with its own."""
         from genplug_edm2.generator import build
 
         return build(self, run)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genplug.condition import Condition
 from genplug.denoiser import DenoiserGenerator, Labels, PixelCodec
+from genplug.guided import guided
 from genplug.protocols import NoiseSpec
 from genplug.random import NoiseSource
 from genplug.runtime import Run
@@ -90,9 +91,12 @@ def build(config: Edm2Config, run: Run) -> DenoiserGenerator:
         ),
         provides=config.provides(),
     )
-    return DenoiserGenerator(
+    generator = DenoiserGenerator(
         denoiser=denoiser,
         sampler=run.component("sampler", config.sampler),
         codec=StabilityVae() if config.latent else PixelCodec(),
         conditioning=Labels(config.num_classes) if config.num_classes else None,
     )
+    if config.guide is None or config.guidance is None:
+        return generator
+    return guided(generator, run.generator(config.guide), config.guidance)

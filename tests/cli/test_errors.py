@@ -18,7 +18,7 @@ MISTAKES = {
     "no key=value": ((*RUN, "--set", "generator.shade"), "expected KEY=VALUE"),
     "capability": (("run", "-g", "toy-grey", "-o", "toy-train"), "needs denoiser|likelihood, trainable"),
     "no config file": ((*RUN, "--config", "gone.toml"), "gone.toml: No such file"),
-    "missing weights": (("run", "-g", "toy-grey.far", "-o", "none"), "https://example.org/far.safetensors"),
+    "missing weights": (("run", "-g", "toy-grey.far", "-o", "none"), "genplug fetch toy-grey.far"),
     "broken component": (("run", "-g", "toy-brittle"), "of genplug-toy 1.0 is broken"),
     "missing data": (("evaluate", "gone", "toy-data:train"), "no sample set 'gone'"),
     "unknown data set": (("evaluate", "toy-dota", "x"), "did you mean 'toy-data'?"),
@@ -49,7 +49,7 @@ MISTAKES = {
     ),
     "out of memory": (
         ("sample", "toy-grey", "-o", "x", "-n", "1", "--set", "generator.fail=memory"),
-        "--batch",
+        "does not fit with one sample",
     ),
 }
 

@@ -13,7 +13,7 @@ from genplug import checkpoints
 from genplug.checkpoints import digest, load_strict, load_weights, read_metadata, save_weights
 from genplug.errors import WeightsError
 from genplug.specs import Preset
-from genplug.weights import cached_path, find, locate
+from genplug.weights import find, locate
 
 STATE = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.zeros(2)}
 
@@ -89,7 +89,7 @@ def test_digests_tell_names_shapes_types_and_values_apart() -> None:
 def test_missing_weights_of_a_preset_say_where_they_belong() -> None:
     preset = Preset(name="x.far", address="https://example.org/far.safetensors")
     with pytest.raises(
-        WeightsError, match=r"'x\.far' are not at .*x\.far\.safetensors; download https://example\.org"
+        WeightsError, match=r"'x\.far' are not at .*x\.far\.safetensors; genplug fetch x\.far"
     ):
         find(preset, None)
     with pytest.raises(WeightsError, match="reinstall"):
@@ -97,9 +97,8 @@ def test_missing_weights_of_a_preset_say_where_they_belong() -> None:
     assert find(Preset(name="x.none"), None) is None
 
 
-def test_weights_of_another_digest_are_refused() -> None:
-    preset = Preset(name="x.far", address="https://example.org/far", sha256="0" * 64)
-    save_weights(STATE, cached_path(preset))
-    assert find(preset, None) == cached_path(preset)
+def test_shipped_weights_of_another_digest_are_refused() -> None:
+    preset = Preset(name="edm2.x", address="package:genplug_digits/edm2.safetensors", sha256="0" * 64)
+    assert find(preset, None) is not None
     with pytest.raises(WeightsError, match=r"has sha256 [0-9a-f]{64}, not 0{64}"):
         locate(preset, None)

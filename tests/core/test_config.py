@@ -186,6 +186,14 @@ def test_the_record_replays_the_run() -> None:
     assert again.record() == once.record()
 
 
+def test_a_recorded_run_replays_without_its_preset(here: Path) -> None:
+    once = resolved("fake-points.wide", ("run.seed", 4)).record()
+    (here / "registry.toml").unlink()
+    with pytest.raises(GenplugError, match=r"no preset named 'fake-points\.wide'"):
+        resolved("fake-points.wide")
+    assert resolve(config=once).record() == once
+
+
 def test_a_run_directory_here_does_not_capture_other_names(here: Path) -> None:
     import tomli_w
 

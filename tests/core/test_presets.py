@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from genplug.errors import ConfigError, UnknownNameError
+from genplug.errors import UnknownNameError
 from genplug.presets import presets_from, read_registry, registry
 from genplug.registry import Catalog, Package, catalog
-from genplug.specs import Preset
+from genplug.specs import BadPreset, Preset
 
 GOOD = '[preset."x.good"]\nsummary = "fine"\n'
 PACKAGE = Package("some", "1.0")
@@ -20,7 +20,15 @@ PACKAGE = Package("some", "1.0")
     [
         ('[preset."x.bad"]\nsumary = "x"\n', 1, "preset.x.bad: ValueError: unknown key 'sumary'"),
         ('\n[preset."x.bad"]\nsha256 = 3\n', 2, "sha256 must be a string"),
-        ('[preset."x.bad"]\nvalues = 3\n', 1, "values must be a dict"),
+        ('[preset."x.bad"]\nvalues = 3\n', 1, "values must be a table"),
+        ('[preset."x.bad"]\nsha256 = "3"\n', 1, "sha256 must be 64 hexadecimal digits"),
+        (
+            '[preset."x.bad"]\nformat = "zip"\n',
+            1,
+            "unknown format 'zip' (known: safetensors, nvlabs-pickle, torch)",
+        ),
+        ('[preset."x.bad"]\naddress = "s3://b/f"\n', 1, "unknown address 's3://b/f'"),
+        ('[preset."x.bad"]\nbytes = true\n', 1, "bytes must be a number"),
         ("[preset.Bad]\n", 1, "a preset is named family.tag"),
         ('[preset."x.bad"]\npublished = [{score = "FID"}]\n', 1, "preset.x.bad: TypeError"),
         ('[run]\nseed = 1\nblocks = "many"\n', 3, "bad value for 'run.blocks'"),
@@ -94,9 +102,9 @@ def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
         registry(catalog()).preset("edm2.digts")
 
 
-def test_a_plugin_learns_what_is_wrong_in_its_own_file(tmp_path: Path) -> None:
-    (tmp_path / "r.toml").write_text(GOOD)
-    assert [preset.name for preset in presets_from(tmp_path / "r.toml")] == ["x.good"]
+def test_a_plugins_bad_entry_is_told_and_the_others_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text(GOOD + "[preset.Bad]\n")
-    with pytest.raises(ConfigError, match=r"family\.tag"):
-        presets_from(tmp_path / "r.toml")
+    good, bad = presets_from(tmp_path / "r.toml")
+    assert good.name == "x.good"
+    assert isinstance(bad, BadPreset)
+    assert "family.tag" in bad.problem

@@ -156,7 +156,7 @@ def test_damaged_images_are_listed_before_any_work(damaged: Path) -> None:
     assert all(name in text for name in DAMAGE)
     assert "empty.png (empty file)" in text
     assert "text.png (not an image)" in text
-    assert text.endswith("leave them out with --skip-bad (in a run: --set run.skip_bad=true)")
+    assert text.endswith("repair them, or leave them out with --skip-bad")
     assert "\n" not in text
 
 
@@ -183,7 +183,7 @@ def test_a_damaged_image_in_a_zip_is_named(tmp_path: Path) -> None:
 def test_mixed_shapes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(images()[0]))
     (tmp_path / "b.png").write_bytes(png(images(height=5)[0]))
-    with pytest.raises(DataError, match=r"mixes image shapes \(3, 4, 6\), \(3, 5, 6\)"):
+    with pytest.raises(DataError, match=r"mixes image sizes: a\.png is 6 x 4, b\.png is 6 x 5"):
         open_path(tmp_path)
 
 

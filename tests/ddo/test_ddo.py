@@ -131,8 +131,8 @@ def test_a_whole_run_works_for_denoisers_and_likelihoods(generator: str, pool: i
         for line in (tmp_path / "x/stages/1-ddo/round-1/fit-1/curve.jsonl").read_text().splitlines()
     ]
     assert curve[0]["objective"] == pytest.approx(2 * math.log(2), abs=1e-6)
-    assert curve[0]["spread_real"] == 0
-    assert curve[-1]["spread_real"] > 0
+    assert curve[0]["square_real"] == 0
+    assert curve[-1]["square_real"] > 0
     history = json.loads((tmp_path / "x/stages/1-ddo/selection.json").read_text())
     assert history[0]["label"] == "base"
     assert len(history) in (4, 7)
@@ -160,7 +160,8 @@ def test_beta_is_rescaled_by_dimension_or_adapted_to_the_spread(tmp_path: Path) 
         json.loads(line)
         for line in (tmp_path / "a/stages/1-ddo/round-1/adapt-1/curve.jsonl").read_text().splitlines()
     ]
-    spread = sum(p["spread_real"] + p["spread_fake"] for p in curve[-2:]) / 4
+    sides = [(p[f"square_{side}"], p[f"log_ratio_{side}"]) for p in curve[-2:] for side in ("real", "fake")]
+    spread = sum(math.sqrt(square - mean**2) for square, mean in sides) / 4
     labels = [item["label"] for item in json.loads((tmp_path / "a/stages/1-ddo/selection.json").read_text())]
     assert f"beta {1 / spread:.4g}" in labels[1]
 

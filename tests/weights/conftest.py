@@ -126,7 +126,7 @@ def serve() -> Iterator[Site]:
 @pytest.fixture
 def snapshot(golden: Path) -> bytes:
     """A tiny network as NVIDIA's training scripts write it."""
-    return (golden / "edm2_tiny_snapshot.pkl").read_bytes()
+    return (golden / "snapshots" / "edm2_tiny_snapshot.pkl").read_bytes()
 
 
 @pytest.fixture

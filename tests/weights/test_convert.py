@@ -37,7 +37,7 @@ def command(*words: object) -> int:
 
 @pytest.fixture
 def snapshot(golden: Path) -> Path:
-    return golden / "edm2_tiny_snapshot.pkl"
+    return golden / "snapshots" / "edm2_tiny_snapshot.pkl"
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_misfits_are_named_and_nothing_is_written(tmp_path: Path, out: Path) -> 
 def test_weights_of_another_network_are_refused(
     golden: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(golden / "edm_tiny_snapshot.pkl", out, *FOR_TINY) == 2
+    assert command(golden / "snapshots" / "edm_tiny_snapshot.pkl", out, *FOR_TINY) == 2
     assert "does not fit generator 'edm2': " in refused(capsys, out)
 
 
@@ -155,6 +155,6 @@ def test_a_place_that_cannot_be_written_is_one_line(
 def test_other_formats_as_weights_name_the_command(name: str, golden: Path, tmp_path: Path) -> None:
     """Only `convert` reads them: what a run uses is safetensors."""
     torch.save({"w": torch.ones(2)}, tmp_path / "x.pt")
-    path = next(folder / name for folder in (golden, tmp_path) if (folder / name).exists())
+    path = next(folder / name for folder in (golden / "snapshots", tmp_path) if (folder / name).exists())
     with pytest.raises(WeightsError, match=f"genplug convert .*{name} OUT"):
         genplug.load("edm2", weights=str(path))

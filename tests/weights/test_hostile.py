@@ -61,6 +61,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, s
     return {name: (expected[file], *rows[file]) for name, file in zip(names, expected, strict=True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(hostile_files.cases(Path("canary"))))
 def test_hostile_file(name: str, outcomes: dict[str, tuple[str, str, float]]) -> None:
     expected, said, seconds = outcomes[name]
@@ -79,8 +80,8 @@ def zipped() -> bytes:
 GOLDEN = Path(__file__).parent.parent / "golden"
 ORIGINALS: dict[str, Callable[[], bytes]] = {
     "zip": zipped,
-    "edm": (GOLDEN / "edm_tiny_snapshot.pkl").read_bytes,
-    "edm2": (GOLDEN / "edm2_tiny_snapshot.pkl").read_bytes,
+    "edm": (GOLDEN / "snapshots" / "edm_tiny_snapshot.pkl").read_bytes,
+    "edm2": (GOLDEN / "snapshots" / "edm2_tiny_snapshot.pkl").read_bytes,
 }
 
 

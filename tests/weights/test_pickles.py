@@ -66,8 +66,8 @@ def test_tensors_read_can_be_written_to_without_touching_the_file(tmp_path: Path
 @pytest.mark.parametrize("name", ["edm", "edm2"])
 def test_published_pickles_give_weights_and_configuration(name: str, golden: Path) -> None:
     """Every tensor of the EMA network exactly, and the call of its constructor."""
-    found = read_foreign(golden / f"{name}_tiny_snapshot.pkl")
-    with safe_open(golden / f"{name}_tiny_snapshot.safetensors", framework="pt") as file:
+    found = read_foreign(golden / "snapshots" / f"{name}_tiny_snapshot.pkl")
+    with safe_open(next(golden.rglob(f"{name}_tiny_snapshot.safetensors")), framework="pt") as file:
         meta = json.loads(file.metadata()["meta"])["nets"]["net"]
         weights = {key: file.get_tensor(key) for key in file.keys() if key.startswith("weights/")}  # noqa: SIM118
     expected = {key.removeprefix("weights/"): value for key, value in weights.items()}
@@ -78,7 +78,7 @@ def test_published_pickles_give_weights_and_configuration(name: str, golden: Pat
 
 
 def test_the_encoder_and_data_options_are_read(golden: Path) -> None:
-    facts = read_foreign(golden / "edm2_tiny_snapshot.pkl").facts
+    facts = read_foreign(golden / "snapshots" / "edm2_tiny_snapshot.pkl").facts
     assert facts["encoder"]["class_name"] == "StabilityVAEEncoder"
     assert facts["encoder"]["scale"] == pytest.approx([0.1199, 0.1082, 0.1348, 0.1524], abs=1e-4)
     assert facts["encoder"]["bias"] == pytest.approx([-0.6966, -0.3517, -0.0162, 0.3277], abs=1e-4)

@@ -1,10 +1,9 @@
 """From a path to inert values: which of the formats a file has, and what it says.
 
 One reader serves `.pt`, `.pth`, `.ckpt` (zip or stream) and NVlabs pickles. `torch.load` with
-`weights_only=True` imports nothing foreign either, but it makes whatever a file claims: a few
-bytes that call `torch.Tensor.new_empty`-like builders, `bytearray` or an expanded tensor make it
-allocate terabytes, a compressed record is unpacked unseen, and a state dict is read as a whole
-although one part is wanted. Here a tensor is a range of the mapped file until it is chosen.
+`weights_only=True` runs nothing foreign either, but makes whatever size a file claims (`bytearray(2**30)`
+from 244 bytes), does not read NVlabs pickles or protocol 4, and reads all parts where one is wanted.
+Here a tensor is a range of the mapped file until it is chosen and checked.
 """
 
 from __future__ import annotations
