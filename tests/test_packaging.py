@@ -55,6 +55,8 @@ def test_the_wheel_lists_its_plugins_in_a_new_environment(tmp_path: Path) -> Non
         "genplug_digits/ATTRIBUTION.md",
     ):
         assert shipped in names
+    scaffold = {f"genplug_cli/scaffold/{path.name}" for path in (ROOT / "cli/genplug_cli/scaffold").iterdir()}
+    assert scaffold <= set(names)
     assert not [name for name in names if name.startswith(("core/", "cli/", "plugins/", "tests/"))]
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
     python = tmp_path / "env" / "bin" / "python"

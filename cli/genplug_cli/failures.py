@@ -22,19 +22,11 @@ _RESUMABLE = ("run", "sample", "fetch")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM during a command."""
-
-    def __init__(self, command: str, code: int) -> None:
-        super().__init__(command)
-        self.command, self.code = command, code
-
-
-def report(error: BaseException) -> int:
-    """Say what went wrong and return the exit code."""
-    if isinstance(error, KeyboardInterrupt | Interrupted):
-        _say_interrupted(error)
-        return error.code if isinstance(error, Interrupted) else signals.exit_code(error)
+def report(error: BaseException, command: str = "") -> int:
+    """Say what went wrong in a command and return the exit code."""
+    if isinstance(error, signals.Stopped):
+        _say_interrupted(command)
+        return error.exit_code
     line = explain(error)
     told = [f"Error: {line}"] if line is not None else []
     if line is None or os.environ.get("GENPLUG_TRACEBACK") == "1":
@@ -78,8 +70,7 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
-def _say_interrupted(error: BaseException) -> None:
-    command = error.command if isinstance(error, Interrupted) else ""
+def _say_interrupted(command: str) -> None:
     resume = "; the same command continues where it stopped" if command in _RESUMABLE else ""
     if workers.is_main() and not workers.reports():
         print(f"Interrupted{resume}", file=sys.stderr)

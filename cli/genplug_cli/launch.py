@@ -27,7 +27,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
             return _torchrun(processes, arguments)
         except Exception as error:
             if type(error).__name__ == "SignalException":  # torchrun's name for SIGINT and SIGTERM
-                raise _interruption(error.sigval) from None  # type: ignore[attr-defined]
+                raise signals.Stopped(error.sigval) from None  # type: ignore[attr-defined]
             if type(error).__name__ != "ChildFailedError":
                 raise
             return tell(error, Path(directory))
@@ -68,15 +68,11 @@ def tell(error: Any, directory: Path) -> int:
     return 2 if found[0].expected else 1
 
 
-def _interruption(number: int) -> KeyboardInterrupt:
-    return signals.Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
-
-
 def _death(error: Any) -> str | None:
     """Say which process was killed; SIGTERM is how torchrun ends the others."""
     for number, failure in sorted(error.failures.items()):
         if failure.exitcode == -signal.SIGINT:  # Ctrl-C reached the workers before torchrun
-            raise KeyboardInterrupt
+            raise signals.Stopped(signal.SIGINT)
         if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
             name = signal.Signals(-failure.exitcode).name
             return f"process {number} was killed by {name}; the same command continues where it stopped"

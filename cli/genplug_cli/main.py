@@ -5,6 +5,7 @@ Every failure that a user can cause is one line on stderr and exit code 2; see `
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
@@ -14,7 +15,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from genplug_cli import check, convert, evaluate, fetch, new, plugins, run, sample, signals
-from genplug_cli.failures import Interrupted, report
+from genplug_cli.failures import report
 
 
 class Commands(TyperGroup):
@@ -51,8 +52,8 @@ class Commands(TyperGroup):
         """Run the command; what it returns is no exit code."""
         try:
             super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            raise Interrupted(ctx.invoked_subcommand or "", signals.exit_code(error)) from None
+        except KeyboardInterrupt:
+            raise signals.Stopped(signal.SIGINT) from None
 
 
 app = typer.Typer(
@@ -102,8 +103,8 @@ def execute(arguments: Sequence[str]) -> int:
     try:
         code = get_command(app).main(arguments, prog_name="genplug", standalone_mode=False, obj=arguments)
         return code if isinstance(code, int) else 0
-    except (Exception, KeyboardInterrupt) as error:
-        return report(error)
+    except (Exception, signals.Stopped) as error:
+        return report(error, arguments[0])
 
 
 def main() -> NoReturn:

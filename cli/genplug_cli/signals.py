@@ -14,13 +14,12 @@ from genplug_cli import workers
 _POLL_SECONDS = 0.5
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: the command ends as by Ctrl-C, with another exit code."""
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM; no KeyboardInterrupt, which typer ends in its own way wherever it sees it."""
 
-
-def exit_code(error: BaseException) -> int:
-    """Return the exit code of an interruption, as shells count: 128 and the signal's number."""
-    return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number  # as shells count
 
 
 def prepare() -> None:
@@ -30,16 +29,17 @@ def prepare() -> None:
     sees no signal; nothing is lost by that, and who launched it says what happened.
     """
     if not workers.launched():
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGINT, _stop)
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if workers.reports():
         threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break the tidying up
-    raise Terminated
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not break the tidying up
+    raise Stopped(number)
 
 
 def _follow(launcher: int) -> None:

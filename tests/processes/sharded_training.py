@@ -1,6 +1,6 @@
 """Trains a small network for a few steps and writes what came of it; started by torchrun or alone.
 
-sharded_training.py OUT none|full NETWORK STEPS [SAVED STEPS]
+sharded_training.py OUT none|full NETWORK PRECISION STEP AT WHICH IT STOPS (-1: none)
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ class Stop(Exception):
     """The end of a training that a later one continues."""
 
 
-def main(out: str, sharding: str, network: str, stop: str) -> None:
+def main(out: str, sharding: str, network: str, precision: str, stop: str) -> None:
     name, dataset, options = NETWORKS[network]
     sets = [(f"generator.{key}", value) for key, value in options.items()]
+    sets += [("run.precision", precision), ("runtime.sharding", sharding), ("runtime.device", "cpu")]
     resolved = resolve(
         generator=name, objectives=["pretrain"], dataset=dataset, extractors=["fake-mean"],
-        evaluators=["fake-gap"], sets=[*sets, ("runtime.sharding", sharding), ("runtime.device", "cpu")],
+        evaluators=["fake-gap"], sets=sets,
     )  # fmt: skip
     accelerator = make_accelerator(resolved.run, resolved.runtime)
     run = Run(accelerator, resolved.run, Path(out), catalog=resolved.catalog, resolved=resolved)

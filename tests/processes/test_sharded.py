@@ -17,11 +17,11 @@ SCRIPT = str(Path(__file__).with_name("sharded_training.py"))
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
-def train(out: Path, sharding: str, network: str, stop: int = -1) -> Path:
+def train(out: Path, sharding: str, network: str, stop: int = -1, precision: str = "no") -> Path:
     """Train in one process, or with sharding in two; return the stage's directory."""
     out.mkdir(exist_ok=True)
     launcher = TORCHRUN if sharding == "full" else []
-    words = [sys.executable, *launcher, SCRIPT, str(out), sharding, network, str(stop)]
+    words = [sys.executable, *launcher, SCRIPT, str(out), sharding, network, precision, str(stop)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return out / "fit"
@@ -54,3 +54,15 @@ def test_a_state_of_shards_continues_whole(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "both/parameters.json").read_text()) == ["Parameter"]
     last = "step-00000006.raw.safetensors"
     torch.testing.assert_close(load_weights(both / last), load_weights(one / last), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_mixed_precision_is_the_same_in_shards(tmp_path: Path) -> None:
+    exact, one, two = (
+        read_curve(train(tmp_path / name, sharding, "points", precision=precision) / "curve.jsonl")
+        for name, sharding, precision in (("a", "none", "no"), ("b", "none", "bf16"), ("c", "full", "bf16"))
+    )
+    assert exact != one
+    for a, b, c in zip(exact, one, two, strict=True):
+        assert c["loss"] == pytest.approx(b["loss"], rel=1e-3)
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-2)

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.storm, pytest.mark.slow]
 
 #: The first sign of each stage in a run directory, or in the cache beside it, in the order of work.
 STAGES = {
-    "building": "x/events.jsonl",
+    "building": "x",
     "selection": "x/stages/1-ddo/select/*",
     "pool": "x/stages/1-ddo/round-1/pool*/batch-*",
     "training": "x/stages/1-ddo/round-1/fit-1*",
@@ -41,7 +41,7 @@ SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 
 POINTS = [(stage, signal.SIGKILL) for stage in STAGES]
 POINTS += [(stage, (signal.SIGTERM, signal.SIGINT)[at % 2]) for at, stage in enumerate(STAGES)]
 DELAY = 0.02  # seconds
-TRIES = 4  # to hit a stage before the next one begins
+TRIES = 12  # to hit a stage before the next one begins, each sooner after its first sign
 
 
 class Server:
@@ -80,13 +80,13 @@ class Storm:
     folder: Path
     luck: random.Random
 
-    def strike(self, stage: str, number: int) -> str | None:
+    def strike(self, stage: str, number: int, delay: float = DELAY) -> str | None:
         """Kill the run in a stage; return the stage in which it died, None if it got through."""
         self.folder.mkdir(parents=True, exist_ok=True)
         process = self.server.start(self.folder)
         alive = Path(f"/proc/{process}").exists
         await_(lambda: any(self.folder.glob(STAGES[stage])), alive)
-        time.sleep(self.luck.uniform(0, DELAY))
+        time.sleep(self.luck.uniform(0, delay))
         with suppress(ProcessLookupError):
             os.kill(process, number)
         code = self.server.wait()
@@ -137,7 +137,7 @@ def test_one_blow(
     luck = random.Random(f"{stage} {number}")
     for attempt in range(TRIES):
         storm = Storm(server, tmp_path / str(attempt), luck)
-        died_in = storm.strike(stage, number)
+        died_in = storm.strike(stage, number, DELAY * 0.6**attempt)
         assert storm.finish() == uninterrupted
         if died_in == stage:
             return

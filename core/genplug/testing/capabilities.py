@@ -15,7 +15,7 @@ from torch import Tensor
 from genplug.condition import Condition
 from genplug.protocols import NoiseSpec
 from genplug.random import NoiseSource
-from genplug.testing.workplace import drawn
+from genplug.testing.workplace import drawn, otherwise
 
 ROWS = 4
 SMALL_SPACE = 70_000  # states that can be summed in a second
@@ -202,7 +202,7 @@ class TrainablePromises:
         other = generator.clone()
         with torch.no_grad():
             for parameter in other.module.parameters():
-                parameter.add_(0.5 * torch.ones_like(parameter))
+                parameter.copy_(otherwise(parameter))
         swapped = generator.with_module(other.module)
         assert swapped.module is other.module
         assert torch.equal(drawn(swapped, torch.arange(ROWS)), drawn(other, torch.arange(ROWS)))

@@ -122,6 +122,12 @@ def _moved(samples: Tensor, seeds_N: Tensor) -> Tensor:
     return samples + 0.3 * noise
 
 
+def otherwise(parameter: Tensor) -> Tensor:
+    """Return its values in other places, which no trained network blows up on; a constant is moved."""
+    rolled = parameter.flatten().roll(1).reshape(parameter.shape)
+    return parameter + 0.1 if torch.equal(rolled, parameter) else rolled
+
+
 def as_reference(generator: Part, directory: Path) -> str:
     """Write a generator down as the base of a run; return how a configuration names it."""
     directory.mkdir(parents=True, exist_ok=True)
