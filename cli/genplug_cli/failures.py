@@ -12,9 +12,9 @@ import sys
 import traceback
 from typing import Any
 
-from genplug.errors import GenplugError
+from genplug.errors import GenplugError, Stopped
 from genplug.memory import is_out_of_memory
-from genplug_cli import signals, workers
+from genplug_cli import workers
 
 EXPECTED = 2
 BUG = 1
@@ -24,7 +24,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def report(error: BaseException, command: str = "") -> int:
     """Say what went wrong in a command and return the exit code."""
-    if isinstance(error, signals.Stopped):
+    if isinstance(error, Stopped):
         _say_interrupted(command)
         return error.exit_code
     line = explain(error)

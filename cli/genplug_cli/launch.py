@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genplug.errors import GenplugError
-from genplug_cli import signals, workers
+from genplug.errors import GenplugError, Stopped
+from genplug_cli import workers
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
@@ -27,7 +27,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
             return _torchrun(processes, arguments)
         except Exception as error:
             if type(error).__name__ == "SignalException":  # torchrun's name for SIGINT and SIGTERM
-                raise signals.Stopped(error.sigval) from None  # type: ignore[attr-defined]
+                raise Stopped(error.sigval) from None  # type: ignore[attr-defined]
             if type(error).__name__ != "ChildFailedError":
                 raise
             return tell(error, Path(directory))
@@ -72,7 +72,7 @@ def _death(error: Any) -> str | None:
     """Say which process was killed; SIGTERM is how torchrun ends the others."""
     for number, failure in sorted(error.failures.items()):
         if failure.exitcode == -signal.SIGINT:  # Ctrl-C reached the workers before torchrun
-            raise signals.Stopped(signal.SIGINT)
+            raise Stopped(signal.SIGINT)
         if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
             name = signal.Signals(-failure.exitcode).name
             return f"process {number} was killed by {name}; the same command continues where it stopped"

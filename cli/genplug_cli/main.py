@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from genplug.errors import Stopped
 from genplug_cli import check, convert, evaluate, fetch, new, plugins, run, sample, signals
 from genplug_cli.failures import report
 
@@ -53,7 +54,7 @@ class Commands(TyperGroup):
         try:
             super().invoke(ctx)
         except KeyboardInterrupt:
-            raise signals.Stopped(signal.SIGINT) from None
+            raise Stopped(signal.SIGINT) from None
 
 
 app = typer.Typer(
@@ -103,8 +104,8 @@ def execute(arguments: Sequence[str]) -> int:
     try:
         code = get_command(app).main(arguments, prog_name="genplug", standalone_mode=False, obj=arguments)
         return code if isinstance(code, int) else 0
-    except (Exception, signals.Stopped) as error:
-        return report(error, arguments[0])
+    except (Exception, Stopped) as error:
+        return report(signals.cause(error), arguments[0])
 
 
 def main() -> NoReturn:

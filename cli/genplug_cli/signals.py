@@ -9,17 +9,11 @@ import time
 from types import FrameType
 from typing import NoReturn
 
+from genplug.errors import Stopped
 from genplug_cli import workers
 
 _POLL_SECONDS = 0.5
-
-
-class Stopped(BaseException):
-    """Ctrl-C or SIGTERM; no KeyboardInterrupt, which typer ends in its own way wherever it sees it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number  # as shells count
+_arrived: list[int] = []
 
 
 def prepare() -> None:
@@ -38,8 +32,14 @@ def prepare() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not break the tidying up
+    signal.signal(number, signal.SIG_DFL)  # whoever insists ends it at once
+    _arrived.append(number)
     raise Stopped(number)
+
+
+def cause(error: BaseException) -> BaseException:
+    """Return why a command failed: a signal, if one came, since C code may turn it into another error."""
+    return Stopped(_arrived[0]) if _arrived else error
 
 
 def _follow(launcher: int) -> None:

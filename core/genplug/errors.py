@@ -48,6 +48,14 @@ class OutOfMemoryError(GenplugError):
     """Work that does not fit in memory, however small its batches are made."""
 
 
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM; no KeyboardInterrupt, which typer ends in its own way wherever it sees it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number  # as shells count
+
+
 def shown(value: object, room: int = 200) -> str:
     """Return a value as a user would write it in Python, cut in the middle if it is long."""
     try:

@@ -23,7 +23,7 @@ import pluggy
 
 from genplug import hookspecs
 from genplug.admission import OTHER_VERSION, check_hooks, check_presets, check_spec
-from genplug.errors import GenplugError, unknown
+from genplug.errors import GenplugError, Stopped, unknown
 from genplug.specs import BadPreset, Preset, Spec
 
 GROUP = "genplug"
@@ -191,7 +191,7 @@ def confined() -> Iterator[list[str]]:
     with contextlib.redirect_stdout(sys.stderr):
         try:
             yield failure
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             raise
         except BaseException as error:  # a plugin may also call `sys.exit`
             failure.append(one_line(error))
