@@ -91,4 +91,4 @@ def _write(run: Run, path: Path, feat_ND: Tensor) -> None:
         save_weights({"features": feat_ND}, path)
     except OSError as error:
         reason = error.strerror or error
-        run._once("no-cache", lambda _: run.log.warn(f"features are not cached in {path.parent} ({reason})"))
+        run.once("no-cache", lambda _: run.log.warn(f"features are not cached in {path.parent} ({reason})"))

@@ -6,12 +6,15 @@ reads whole tensors with `gathered`.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from genplug.errors import ConfigError
 
 if TYPE_CHECKING:
     from genplug.runtime import Run
@@ -29,7 +32,13 @@ def shards(run: Run) -> bool:
     """Return whether training shards: asked for here or by `accelerate launch --use_fsdp`, and several."""
     asked = run.resolved is not None and run.resolved.runtime.sharding == "full"
     launched = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    return (asked or launched) and run.accelerator.num_processes > 1
+    wanted = (asked or launched) and run.accelerator.num_processes > 1
+    if wanted:
+        from torch.distributed.fsdp import fully_shard
+
+        if "ignored_params" not in inspect.signature(fully_shard).parameters:
+            raise ConfigError(f"sharding needs torch 2.7 or newer; this is {torch.__version__}")
+    return wanted
 
 
 class Replicated:

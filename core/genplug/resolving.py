@@ -164,6 +164,10 @@ class Resolver:
         recipe: str = "",
     ) -> Part:
         """Resolve a component from a flag (`name` or `name.preset`), its section, or a default."""
+        if flag == "":
+            raise ConfigError(
+                f"an empty name for the {kind}; name one of: {', '.join(self.catalog.names(kind))}"
+            )
         options = dict(self.layers.section(kind) if values is None else values)
         preset, named = (name_of(options, key, section or kind) for key in ("preset", "name"))
         options = {key: value for key, value in options.items() if key not in ("preset", "name")}

@@ -126,7 +126,7 @@ class Run:
         """The run's data set."""
         if self.resolved is None:
             raise DataError("this work needs a data set; use genplug.run(...)")
-        dataset: Dataset = self._once("dataset", self.resolved.dataset.config.build)
+        dataset: Dataset = self.once("dataset", self.resolved.dataset.config.build)
         return dataset
 
     def dataset(self, split: str) -> SampleSet:
@@ -143,7 +143,7 @@ class Run:
         """Build a feature extractor, with the options of the run's configuration."""
         config = self.extractors.get(name)
         build = config.build if config else lambda run: run.component("extractor", name)
-        extractor: Extractor = self._once(f"extractor.{name}", build)
+        extractor: Extractor = self.once(f"extractor.{name}", build)
         return extractor
 
     def features(self, samples: SampleSet, extractor: str) -> Tensor:
@@ -163,7 +163,7 @@ class Run:
             with (self.directory / "events.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, default=str) + "\n")
 
-    def _once(self, key: str, build: Callable[[Run], Any]) -> Any:
+    def once(self, key: str, build: Callable[[Run], Any]) -> Any:
         """Build what all scopes of a run share."""
         if key not in self._built:
             self._built[key] = build(self)

@@ -21,6 +21,7 @@ MISTAKES = {
     "missing weights": (("run", "-g", "toy-grey.far", "-o", "none"), "genplug fetch toy-grey.far"),
     "broken component": (("run", "-g", "toy-brittle"), "of genplug-toy 1.0 is broken"),
     "missing data": (("evaluate", "gone", "toy-data:train"), "no sample set 'gone'"),
+    "empty name": ((*RUN, "--dataset", ""), "an empty name for the dataset"),
     "unknown data set": (("evaluate", "toy-dota", "x"), "did you mean 'toy-data'?"),
     "evaluator option": (
         ("evaluate", "toy-data:train", "toy-data:train", "--set", "evaluator.toy-gpa.scale=2"),
