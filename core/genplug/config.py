@@ -48,6 +48,11 @@ class GeneratorConfig(Config):
         """Return the shape of one x, where known without building the generator."""
         return None
 
+    def sample_shape(self) -> tuple[int, ...] | None:
+        """Return the shape of one sample, where known: a denoiser's x, unless that is a latent."""
+        has = self.provides()
+        return self.x_shape() if "denoiser" in has and "latent" not in has else None
+
 
 class Component(BaseModel):
     """A component inside another one's configuration: its name and its own options."""

@@ -25,7 +25,7 @@ from genplug.errors import ConfigError, WeightsError
 from genplug.log import Log, Silent
 from genplug.paths import cache_directory
 from genplug.presets import Registry, registry
-from genplug.receipts import Receipt, read_receipt, receipt_path, write_receipt
+from genplug.receipts import Receipt, disagreement, read_receipt, receipt_path, write_receipt
 from genplug.registry import catalog
 from genplug.resolving import references, resolve_generator
 from genplug.specs import Preset
@@ -72,12 +72,19 @@ def _fetch(preset: Preset, force: bool, log: Log) -> Receipt:
         if weights.is_file() and not force:
             if known is None:
                 raise WeightsError(f"{weights} is here, but was not fetched; replace it with --force")
+            if reason := disagreement(known, preset):
+                raise WeightsError(f"{weights} {reason}; replace it with --force")
             log.info(f"{preset.name} is here already: {weights}")
             return known
         log.warn(f"{preset.name}: licence {preset.licence or 'unknown'} ({preset.address})")
         published, placed = _published(preset, force, log)
-        _judge(preset, published, known, placed)
-        receipt = _place(preset, published, weights, log)
+        try:
+            _judge(preset, published, known, placed)
+            receipt = _place(preset, published, weights, log)
+        except WeightsError:
+            if not placed:  # what was refused would be refused again
+                published.path.unlink(missing_ok=True)
+            raise
         if not placed:
             published.path.unlink()
         return receipt

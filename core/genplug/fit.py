@@ -119,7 +119,7 @@ class Loop:
             for source, rows in training.data.items()
         }
         self.pieces = self.config.accumulate
-        self.done, self.saved, self.save_due = 0, time.monotonic(), False
+        self.done, self.saved, self.save_due, self.steppable = 0, time.monotonic(), False, True
         self.curve: list[dict[str, float]] = []
         self._load()
 
@@ -155,7 +155,7 @@ class Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, number)
         logs = self._agreed(self._gradients_that_fit(number))
-        if not math.isfinite(logs["loss"]):
+        if not (math.isfinite(logs["loss"]) and self.steppable):
             self._stop(number, logs["loss"])
         self.placement.finish_gradients(self.config.clip)
         self.optimiser.step()
@@ -218,13 +218,17 @@ class Loop:
         return totals
 
     def _agreed(self, totals: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return the means over processes; a state is due for all of them once it is for one."""
+        """Return the means over processes.
+
+        A state is due for all of them once it is for one; so is the end, by a gradient that is not finite.
+        """
         due = time.monotonic() - self.saved >= self.config.checkpoint_seconds
+        grads = [local(p.grad) for p in self.module.parameters() if p.grad is not None]
+        bad = not bool(torch.nn.utils.get_total_norm(grads).isfinite())
         values = torch.stack(list(totals.values()))
-        means = self.trainer.accelerator.reduce(
-            torch.cat([values, values.new_tensor([due])]), "mean"
-        ).tolist()
-        self.save_due = means.pop() > 0
+        together = torch.cat([values, values.new_tensor([due, bad])])
+        *means, due_share, bad_share = self.trainer.accelerator.reduce(together, "mean").tolist()
+        self.save_due, self.steppable = due_share > 0, bad_share == 0
         return dict(zip(totals, means, strict=True))
 
     def _pieces(self, number: int) -> tuple[Tensor, ...]:
@@ -244,14 +248,19 @@ class Loop:
         return Batch(rows, draws, number)
 
     def _stop(self, number: int, loss: float) -> None:
-        """Keep the state, if it is good, and say why training ends; all processes come here together."""
+        """Keep the state, if it is good, and say why training ends; all processes come here together.
+
+        The weights are those before the step: what is not finite has not reached them.
+        """
         good = all(bool(local(p).isfinite().all()) for p in self.module.parameters())
         if self.trainer.all(good):
             self._save()
         self.trainer.event("non-finite", step=number, loss=str(loss))
+        what = "a gradient is not finite" if math.isfinite(loss) else f"loss became {loss}"
+        there = (self.directory / STATE).is_file()
+        kept = f"; the last good state is kept in {self.directory}" if there else ""
         raise NonFiniteError(
-            f"loss became {loss} at step {number + 1} of {self.training.name}; "
-            f"the last good state is kept in {self.directory}; "
+            f"{what} at step {number + 1} of {self.training.name}{kept}; "
             "lower the learning rate (train.lr) and start again"
         )
 

@@ -26,7 +26,9 @@ def provided(part: Part) -> frozenset[str]:
 
 def match(resolved: Resolved) -> None:
     """Check that the generator, and what each objective makes of it, meets the next one's needs."""
-    has, source = provided(resolved.generator), f"generator {resolved.generator.name!r}"
+    generator = resolved.generator
+    asked = generator.preset.name if generator.preset else generator.name
+    has, source = provided(generator), f"generator {asked!r}"
     for part in resolved.objectives:
         spec = part.entry.spec
         assert isinstance(spec, ObjectiveSpec)

@@ -21,7 +21,6 @@ from genplug.evaluation import check_alike, judge, over_blocks
 from genplug.loading import build, identity, objective_directory
 from genplug.locks import LOCK, claimed
 from genplug.log import Log, Silent
-from genplug.matching import provided
 from genplug.parts import Part, Resolved
 from genplug.paths import RUN_FILE
 from genplug.protocols import EvalInputs, Generator, Score
@@ -88,10 +87,9 @@ def check_data(worker: Run, resolved: Resolved) -> None:
         holds = "points" if len(data.shape) == 1 else "image"
         if makes not in ("any", holds):
             raise DataError(f"generator {generator.name!r} makes {makes}; {data.name} holds {holds}")
-        has, config = provided(generator), generator.config
-        shape = config.x_shape() if isinstance(config, GeneratorConfig) else None
-        pixels = "denoiser" in has and "latent" not in has
-        if pixels and shape is not None and shape != data.shape:
+        config = generator.config
+        shape = config.sample_shape() if isinstance(config, GeneratorConfig) else None
+        if shape is not None and shape != data.shape:
             raise DataError(
                 f"generator {generator.name!r} makes samples of shape {shape}; {data.name} holds {data.shape}"
             )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genplug.errors import WeightsError
+from genplug.specs import Preset
 from genplug.stages import write_json
 
 
@@ -33,6 +34,15 @@ class Receipt:
         """Return the sha256 and what it is worth."""
         worth = "as the registry says" if self.verified else f"unverified: first seen {self.when[:10]}"
         return f"sha256 {self.sha256} ({worth})"
+
+
+def disagreement(receipt: Receipt, preset: Preset) -> str:
+    """Return why fetched weights are not what the registry says now; empty if they are."""
+    if receipt.address != preset.address:
+        return f"was fetched from {receipt.address}, the preset says {preset.address}"
+    if preset.sha256 is not None and receipt.sha256 != preset.sha256:
+        return f"was made of a file with sha256 {receipt.sha256}, the preset says {preset.sha256}"
+    return ""
 
 
 def receipt_path(weights: Path) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from genplug.errors import WeightsError
 from genplug.parts import Part, Reference, Resolved
 from genplug.paths import cache_directory
-from genplug.receipts import read_receipt
+from genplug.receipts import disagreement, read_receipt
 from genplug.specs import Preset
 
 
@@ -84,6 +84,8 @@ def fetched_path(name: str) -> Path:
 def _check(path: Path, preset: Preset) -> None:
     """Compare a file with its known sha256: the registry's for shipped weights, else that of the fetch."""
     receipt = None if is_shipped(preset) else read_receipt(path)
+    if receipt is not None and (reason := disagreement(receipt, preset)):
+        raise WeightsError(f"{path} {reason}; replace it with genplug fetch {preset.name} --force")
     expected = preset.sha256 if is_shipped(preset) else receipt and receipt.weights_sha256
     if not expected:
         return

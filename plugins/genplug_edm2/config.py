@@ -77,6 +77,12 @@ class Edm2Config(GeneratorConfig):
         """Return CHW of x."""
         return (self.channels, self.resolution, self.resolution)
 
+    def sample_shape(self) -> tuple[int, ...]:
+        """Return CHW of an image."""
+        if not self.latent:
+            return self.x_shape()
+        return (3, self.resolution * LATENT_FACTOR, self.resolution * LATENT_FACTOR)
+
     def network(self) -> dict[str, Any]:
         """Return the arguments of `network.Precond`, by the published names."""
         same = ("channel_mult_noise", "channel_mult_emb", "num_blocks", "channels_per_head", "label_balance")

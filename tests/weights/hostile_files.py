@@ -166,6 +166,41 @@ def huge() -> dict[str, tuple[bytes, str]]:
         "sets without end": (b"\x80\x04" + b"\x8f" * 4_000_000, "more than 2000000 pickle opcodes"),
         "marks without end": (b"\x80\x02" + b"(" * 4_000_000, "more than 2000000 pickle opcodes"),
         "no STOP": (b"\x80\x02N", "announces 1 bytes"),
+        **copies(),
+    }
+
+
+def copies() -> dict[str, tuple[bytes, str]]:
+    """One large container that is copied again and again, and one number of many bytes."""
+    names = [b"X" + struct.pack("<I", 5) + b"%05x" % n for n in range(100_000)]
+    again = b"h\x00h\x01\x85R" * 100_000
+    keyed = b"".join(name + b"N" for name in names)
+    number = b"\x80\x04cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n(" + text("u1") + b"\x89\x88tR"
+    return {
+        "a list that becomes many dictionaries": (
+            b"\x80\x02ccollections\nOrderedDict\nq\x000]q\x01("
+            + b"".join(name + b"N\x86" for name in names)
+            + b"e0]("
+            + again
+            + b"e.",
+            "copies more than 2000000 members",
+        ),
+        "a list that becomes many sets": (
+            b"\x80\x02c__builtin__\nset\nq\x000]q\x01(" + b"".join(names) + b"e0](" + again + b"e.",
+            "copies more than 2000000 members",
+        ),
+        "a state that is set again and again": (
+            b"\x80\x02cargparse\nNamespace\nq\x000}q\x01("
+            + keyed
+            + b"u0h\x00)\x81"
+            + b"h\x01b" * 100_000
+            + b".",
+            "copies more than 2000000 members",
+        ),
+        "a number of eight million bytes": (
+            number + b"B" + struct.pack("<I", 8 << 20) + bytes(8 << 20) + b"\x86R.",
+            "unusual arguments",
+        ),
     }
 
 

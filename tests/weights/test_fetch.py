@@ -232,6 +232,30 @@ def test_a_file_that_changed_since_it_was_first_seen_is_refused(published, snaps
         fetch("edm2.tiny", force=True)
 
 
+@pytest.mark.parametrize("changed", [f'sha256 = "{"0" * 64}"', 'address = "https://example.org/other.pkl"'])
+def test_weights_that_the_registry_no_longer_means_are_refused(published, changed: str) -> None:
+    """A registry that is mended after a fetch must not go on with what was fetched before."""
+    import genplug
+
+    fetch("edm2.tiny")
+    file = Path("registry.toml")
+    kept = [line for line in file.read_text().splitlines() if not line.startswith(changed.split()[0])]
+    at = kept.index('[preset."edm2.tiny"]') + 1
+    file.write_text("\n".join([*kept[:at], changed, *kept[at:]]))
+    with pytest.raises(WeightsError, match=r"the preset says .*; replace it with --force"):
+        fetch("edm2.tiny")
+    with pytest.raises(WeightsError, match=r"replace it with genplug fetch edm2\.tiny --force"):
+        genplug.load("edm2.tiny")
+
+
+def test_what_was_refused_is_not_taken_for_a_download_again(published, snapshot: bytes) -> None:
+    published(content=b"<html>no such file</html>")
+    with pytest.raises(WeightsError):
+        fetch("edm2.tiny")
+    published(content=snapshot)
+    assert fetch("edm2.tiny")
+
+
 def test_weights_that_the_user_put_there_are_not_replaced_unasked(published) -> None:
     weights = cache() / "weights" / "edm2.tiny.safetensors"
     weights.parent.mkdir(parents=True)

@@ -6,7 +6,7 @@ for itself, a call is made only to a builder of the given vocabulary, and each b
 of `genplug.foreign.values`. Whatever the file says, reading it is bounded:
 
 - a length is compared with the bytes that are left before anything is made of it;
-- bytes stay where they are in the mapped file, text and opcodes have a budget per file;
+- bytes stay where they are in the mapped file; text, opcodes and copies have a budget per file;
 - dictionary keys are short scalars, so that no key is costly to hash or to compare;
 - the machine never recurses, and a self-referring or deeply nested value costs no more than
   the opcodes that write it.
@@ -25,6 +25,7 @@ from genplug.foreign.values import Global, shown
 
 MOST_OPCODES = 2_000_000
 MOST_TEXT = 64 << 20
+MOST_MEMBERS = 2_000_000  # copied from one container into another, over the whole file
 LONGEST_LINE = 1024
 LARGEST_KEY = 1 << 60  # larger integers can be made to collide
 STOP = ord(".")
@@ -39,6 +40,7 @@ class Reading:
     source: str
     opcodes: int = MOST_OPCODES
     text: int = MOST_TEXT
+    members: int = MOST_MEMBERS
 
     def damaged(self, what: str) -> WeightsError:
         """Describe a file that breaks off or contradicts itself."""
@@ -59,6 +61,12 @@ class Reading:
         self.text -= length
         if self.text < 0:
             raise self.refused(f"it has more than {MOST_TEXT >> 20} MiB of text")
+
+    def spend_members(self, count: int) -> None:
+        """Count members that are copied: a file can name one large container again and again."""
+        self.members -= count
+        if self.members < 0:
+            raise self.refused(f"it copies more than {MOST_MEMBERS} members")
 
 
 Builder = Callable[[Reading, tuple[Any, ...]], Any]
@@ -207,6 +215,8 @@ class Machine:
 
     def set_state(self, state: Any) -> None:
         """Give the last value its state."""
+        if type(state) is dict:
+            self.reading.spend_members(len(state))
         if not self.stack or not self.vocabulary.state(self.stack[-1], state):
             raise self.reading.refused(f"it sets the state of a plain value (byte {self.position})")
 

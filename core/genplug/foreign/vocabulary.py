@@ -29,6 +29,8 @@ NUMBERS = {
     "f8": "d",
 }
 
+LONGEST_SCALAR = 16  # bytes
+
 #: Bytes per element of the storages that torch writes, and the type of the elements.
 STORAGES = {
     "torch.DoubleStorage": ("float64", 8),
@@ -76,6 +78,7 @@ def _dictionary(reading: Reading, arguments: tuple[Any, ...]) -> Any:
     pairs = arguments[0] if arguments else []
     if len(arguments) > 1 or type(pairs) is not list:
         return NotImplemented
+    reading.spend_members(len(pairs))
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 and type(pair[0]) is str for pair in pairs):
         return NotImplemented
     return dict(pairs)
@@ -127,8 +130,9 @@ def _encoded(reading: Reading, arguments: tuple[Any, ...]) -> Any:
 
 def _set(reading: Reading, arguments: tuple[Any, ...]) -> Any:
     match arguments:
-        case (list(members),) if all(type(member) is str for member in members):
-            return set(members)
+        case (list(members),):
+            reading.spend_members(len(members))
+            return set(members) if all(type(member) is str for member in members) else NotImplemented
     return NotImplemented
 
 
@@ -139,9 +143,10 @@ def _dtype(reading: Reading, arguments: tuple[Any, ...]) -> Any:
 
 def _scalar(reading: Reading, arguments: tuple[Any, ...]) -> Any:
     match arguments:
-        case (Dtype() as dtype, memoryview() as data):
-            values = numbers(dtype, data)
-            return values[0] if len(values) == 1 else NotImplemented
+        case (Dtype() as dtype, memoryview() as data) if len(data) == struct.calcsize(
+            "<" + NUMBERS[dtype.code]
+        ):
+            return numbers(dtype, data)[0]
     return NotImplemented
 
 
