@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from genplug.condition import Condition
 from genplug.config import GeneratorConfig
 from genplug.errors import WeightsError
 from genplug.parts import Part
@@ -118,6 +119,16 @@ class GeneratorSuite(DenoiserPromises, LikelihoodPromises, TrainablePromises, Co
         assert cond.labels_N.dtype == torch.int64
         counts_K = cond.labels_N.bincount()
         assert int(counts_K.max()) - int(counts_K.min()) <= 1, f"classes occur {counts_K.tolist()} times"
+
+    def test_unconditional(self, generator: Generator) -> None:
+        """Its unconditional branch makes samples without a condition, one per seed."""
+        if "unconditional" not in generator.provides:
+            pytest.skip("does not claim an unconditional branch")
+        seeds_N = self._seeds(generator)
+        with torch.inference_mode():
+            samples = generator.sample(seeds_N, Condition(count=len(seeds_N)))
+        assert samples.shape == drawn(generator, seeds_N).shape
+        assert bool(samples.float().isfinite().all()), "samples without a condition are not finite"
 
     def test_weights_make_the_generator(self, part: Part, generator: Generator) -> None:
         """Its state, loaded into another of its kind, gives the same samples; what does not fit is named."""
