@@ -11,11 +11,13 @@ from genplug_cli import options
 
 if TYPE_CHECKING:
     from genplug.foreign import Foreign
+    from genplug.networks import Expected
+    from genplug.resolving import Layers
 
 Source = Annotated[Path, typer.Argument(metavar="FILE", help="Weights: .pkl, .pt, .ckpt, .safetensors.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Safetensors file to write.")]
 For = Annotated[
-    str | None, typer.Option("--for", metavar="G", help="Generator or preset whose network it must fit.")
+    str | None, typer.Option("--for", metavar="G", help="Generator, extractor or preset it must fit.")
 ]
 PartName = Annotated[
     str | None, typer.Option("--part", metavar="NAME", help="Entry of FILE, as ema or state_dict.")
@@ -48,12 +50,12 @@ def convert(
     precision are written in single precision. Nothing is written if FILE is refused or does not fit.
     """
     _check_target(out, force)
-    fits = _expected(for_, set_)
+    network = _expected(for_, set_)
     from genplug import foreign
     from genplug_cli.terminal import say, say_json
 
-    what = f"generator {for_!r}"
-    found = foreign.convert(source, out, part=part, prefix=prefix, fits=fits, what=what)
+    fits, adapt, what = (network.shapes, network.adapt, network.what) if network else (None, None, "")
+    found = foreign.convert(source, out, part=part, prefix=prefix, fits=fits, adapt=adapt, what=what)
     if json_:
         say_json({"source": str(source), "out": str(out), **_plain(found)})
     else:
@@ -70,26 +72,33 @@ def _check_target(out: Path, force: bool) -> None:
         raise WeightsError(f"{out} exists; name another file, or replace it with --force")
 
 
-def _expected(reference: str | None, sets: list[str] | None) -> dict[str, tuple[int, ...]] | None:
-    """Return names and shapes of the network that `--for` names; None without it."""
+def _expected(reference: str | None, sets: list[str] | None) -> Expected | None:
+    """Return what the network that `--for` names expects; None without it."""
     from genplug.errors import ConfigError, WeightsError
 
     if reference is None:
         if sets:
-            raise ConfigError("--set gives options of the generator that --for names; name it with --for G")
+            raise ConfigError("--set gives options of the network that --for names; name it with --for G")
         return None
+    from genplug.networks import expected
+
+    found = expected(reference, _layers(sets))
+    if not found.shapes:
+        raise WeightsError(f"{reference!r} has no weights")
+    return found
+
+
+def _layers(sets: list[str] | None) -> Layers:
+    """Return `--set` options: `generator.KEY`, `extractor.NAME.KEY`, or a generator's key alone."""
     from genplug.config import flatten, nest
     from genplug.resolving import layer
     from genplug_cli.sample import generator_options
 
+    pairs = options.assignments(sets)
+    if pairs and all(key.startswith("extractor.") for key, _ in pairs):
+        return layer({}, pairs)
     chosen = flatten(nest(generator_options(sets)))
-    layers = layer({}, [(f"generator.{key}", value) for key, value in chosen])
-    from genplug.networks import shapes
-
-    expected = shapes(reference, layers)
-    if not expected:
-        raise WeightsError(f"generator {reference!r} has no weights")
-    return expected
+    return layer({}, [(f"generator.{key}", value) for key, value in chosen])
 
 
 def _plain(found: Foreign) -> dict[str, Any]:

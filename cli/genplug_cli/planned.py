@@ -18,7 +18,10 @@ def plan_text(plan: Mapping[str, Any], resolved: Resolved) -> str:
     rows = [*_generator(plan["generator"]), *_options("generator", resolved.generator)]
     rows += _objectives(plan, resolved)
     rows += [("data set", resolved.dataset.name), *_options("dataset", resolved.dataset)]
-    rows += [("extractors", ", ".join(plan["extractors"])), ("evaluators", ", ".join(plan["evaluators"]))]
+    rows += [("extractors", ", ".join(plan["extractors"]))]
+    weights = plan["extractor_weights"].items()
+    rows += [("  weights", f"{name}: {status}") for name, status in weights if status != "none needed"]
+    rows += [("evaluators", ", ".join(plan["evaluators"]))]
     rows += [("samples", _samples(plan["samples"]))]
     return table([(name, text or "none") for name, text in rows])
 

@@ -113,8 +113,7 @@ def _run(resolved: Resolved, out: Path | None, force: bool, as_json: bool, quiet
     if as_json:
         terminal.say_json({**result.metrics, "directory": str(result.directory)})
         return
-    extractors = [part.name for part in resolved.extractors]
-    terminal.say(run_table(result.metrics, extractors, resolved.catalog))
+    terminal.say(run_table(result.metrics, resolved.catalog))
     terminal.say()
     for name in ("metrics.json", "report.html"):
         if (result.directory / name).is_file():

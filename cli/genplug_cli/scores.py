@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from genplug.registry import Catalog
 from genplug.specs import Better, EvaluatorSpec
 from genplug_cli.terminal import table
+
+COLUMNS = ["score", "", "value", "generated", "real", "extractor", "interval"]
 
 
 def value_text(score: Mapping[str, Any] | None) -> str:
@@ -25,11 +29,10 @@ def value_text(score: Mapping[str, Any] | None) -> str:
     return _number(value)
 
 
-def better_text(score: str, extractors: Sequence[str], catalog: Catalog) -> str:
-    """Return an arrow that says where better is, from the spec of the evaluator that has this score."""
+def better_text(measure: str, catalog: Catalog) -> str:
+    """Return an arrow that says where better is, for a score by its name in an evaluator's spec."""
     directions = directions_of(catalog)
-    plain = {score, *(score.removesuffix(f"-{name}") for name in extractors)}
-    return next((arrow(directions[name]) for name in plain if name in directions), "")
+    return arrow(directions[measure]) if measure in directions else ""
 
 
 def arrow(better: Better) -> str:
@@ -45,13 +48,15 @@ def directions_of(catalog: Catalog) -> dict[str, Better]:
     }
 
 
-def run_table(metrics: Mapping[str, Any], extractors: Sequence[str], catalog: Catalog) -> str:
+def run_table(metrics: Mapping[str, Any], catalog: Catalog) -> str:
     """Return the scores of a run: a row for each score, a column for each generator and the floor."""
     columns = [name for name in metrics if name != "run"]
-    names = dict.fromkeys(name for column in columns for name in metrics[column])
+    measures = {
+        name: score.get("measure", name) for column in columns for name, score in metrics[column].items()
+    }
     rows = [
-        [name, better_text(name, extractors, catalog), *(value_text(metrics[c].get(name)) for c in columns)]
-        for name in names
+        [name, better_text(measure, catalog), *(value_text(metrics[c].get(name)) for c in columns)]
+        for name, measure in measures.items()
     ]
     return table(rows, ["score", "", *columns]) + _legend(metrics, columns)
 
@@ -67,25 +72,46 @@ def _legend(metrics: Mapping[str, Any], columns: Sequence[str]) -> str:
     return "\n\n" + "\n".join(notes) if notes else ""
 
 
-def set_table(scores: Mapping[str, Mapping[str, Any]], extractors: Sequence[str], catalog: Catalog) -> str:
+def set_table(scores: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> str:
     """Return the scores of one sample set."""
-    rows = [
-        [
-            name,
-            better_text(name, extractors, catalog),
-            value_text(score),
-            str(score["n_generated"]),
-            str(score["n_real"]),
-            score["extractor"] or _suffix(name, extractors),
-            score["interval"],
-        ]
+    return table(
+        [[str(row[column]) for column in COLUMNS] for row in set_rows(scores, catalog, value_text)],
+        COLUMNS,
+    )
+
+
+def set_csv(scores: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> str:
+    """Return the scores of one sample set as CSV, numbers in full."""
+    text = io.StringIO()
+    columns = ["score", "better", "value", "low", "high", *COLUMNS[3:]]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(set_rows(scores, catalog, lambda score: score["value"]))
+    return text.getvalue().rstrip("\n")
+
+
+def set_rows(
+    scores: Mapping[str, Mapping[str, Any]],
+    catalog: Catalog,
+    value: Callable[[Mapping[str, Any]], Any],
+) -> list[dict[str, Any]]:
+    """Return a row for each score."""
+    directions = directions_of(catalog)
+    return [
+        {
+            "score": name,
+            "": better_text(score["measure"], catalog),
+            "better": directions.get(score["measure"], ""),
+            "value": value(score),
+            "low": score["low"],
+            "high": score["high"],
+            "generated": score["n_generated"],
+            "real": score["n_real"],
+            "extractor": score["extractor"],
+            "interval": score["interval"],
+        }
         for name, score in scores.items()
     ]
-    return table(rows, ["score", "", "value", "generated", "real", "extractor", "interval"])
-
-
-def _suffix(name: str, extractors: Sequence[str]) -> str:
-    return next((extractor for extractor in extractors if name.endswith(f"-{extractor}")), "")
 
 
 def _finite(value: Any) -> TypeGuard[float]:

@@ -33,6 +33,7 @@ _HOMES = {
     "run": "genplug.pipeline",
     "sample": "genplug.drawing",
     "evaluate": "genplug.evaluation",
+    "meter": "genplug.metering",
     "resolve": "genplug.resolving",
     "plan": "genplug.planning",
     "fetch": "genplug.fetching",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from genplug.fetching import fetch as fetch
     from genplug.hookspecs import hookimpl as hookimpl
     from genplug.loading import load as load
+    from genplug.metering import meter as meter
     from genplug.pipeline import run as run
     from genplug.planning import plan as plan
     from genplug.presets import presets_from as presets_from

@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from genplug import hookspecs
 from genplug.errors import GenplugError, shown, unknown
-from genplug.specs import CAPABILITIES, Preset, Published, Spec
+from genplug.specs import CAPABILITIES, INPUTS, EvaluatorSpec, Preset, Published, Spec
 
 OTHER_VERSION = "written for another version of genplug"
 
@@ -40,6 +40,10 @@ def check_spec(spec: object, kind: str) -> None:
     for word in words:
         if word not in CAPABILITIES:
             raise unknown("capability", word, CAPABILITIES)
+    if isinstance(spec, EvaluatorSpec):
+        for word in (word for need in spec.inputs for word in need.split("|")):
+            if word not in INPUTS:
+                raise unknown("input", word, INPUTS)
 
 
 def check_presets(presets: Iterable[object]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,25 @@ def read_npz(path: Path) -> SampleSet:
         finally:
             archive.close()
         return ArraySet(samples, labels, name=str(path))
+
+
+def array_names(path: Path) -> list[str]:
+    """Return the names of the arrays in an `.npz`."""
+    with _readable(path, "npz archive"):
+        archive = Archive(path)
+        archive.close()
+        return [name.removesuffix(".npy") for name in archive.names if name.endswith(".npy")]
+
+
+def read_numbers(path: Path, names: Collection[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return those of the named arrays of an `.npz` that are there."""
+    with _readable(path, "npz archive"):
+        archive = Archive(path)
+        try:
+            there = [name for name in names if f"{name}.npy" in archive.names]
+            return {name: _member(archive, f"{name}.npy") for name in there}
+        finally:
+            archive.close()
 
 
 @contextmanager

@@ -1,28 +1,47 @@
-"""Judging sample sets: every evaluator, once per extractor, over seed blocks."""
+"""`genplug.evaluate`: two sample sets, opened, compared and judged."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import statistics
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from genplug.comparing import compare, describe
 from genplug.config import flatten
-from genplug.errors import CapabilityError, DataError
-from genplug.log import Log, Silent
+from genplug.errors import CapabilityError, DataError, WeightsError
+from genplug.extractors import preset_of, score_name, spec_of
+from genplug.judging import available, judge_each, missing, modality
+from genplug.log import Heard, Log, Silent
 from genplug.matching import check_modality
-from genplug.opening import Openable, open_samples
+from genplug.opening import Openable, open_real, open_samples
 from genplug.parts import Part
 from genplug.presets import registry
 from genplug.protocols import EvalInputs, Score
 from genplug.registry import Catalog, catalog
 from genplug.resolving import Resolver, layer, run_settings
 from genplug.runtime import Run, make_accelerator
+from genplug.samplesets import SampleSet
 from genplug.settings import RuntimeSettings
-from genplug.specs import EvaluatorSpec, Modality
+from genplug.specs import EvaluatorSpec
+from genplug.statistics import Statistics
+from genplug.weights import find
 
 SECTIONS = ("run", "extractor", "evaluator")
+
+
+class Evaluation(dict[str, Score]):
+    """Scores by name, with what they are of.
+
+    `facts` is plain data: the sets, copies between them, class balance, which features were cached,
+    warnings. `sets` are the samples by their part: `real`, `generated`, `train`, `reference`.
+    """
+
+    def __init__(
+        self, scores: Mapping[str, Score], facts: Mapping[str, Any], sets: Mapping[str, SampleSet]
+    ) -> None:
+        super().__init__(scores)
+        self.facts, self.sets = facts, sets
 
 
 def evaluate(
@@ -30,95 +49,180 @@ def evaluate(
     generated: Openable,
     *,
     train: Openable | None = None,
+    reference: Openable | None = None,
     evaluators: Sequence[str] = (),
     extractors: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     log: Log | None = None,
-) -> dict[str, Score]:
+) -> Evaluation:
     """Judge generated samples against real ones.
 
-    `real`, `generated` and `train` are anything that `opening.open_samples` takes: paths, data
-    sets, runs, tensors (uint8 NCHW or float32 ND). `train` is the data that the generator was
-    trained on, for evaluators that ask about it. Without `evaluators` or `extractors`, the
-    registry's defaults of a run that fit these samples, else all that fit. `options` are
-    configuration values by their keys: `{"evaluator.prdc.k": 3, "run.batch_size": 64}`.
+    All sets are anything that `opening.open_samples` takes: paths, data sets, runs, tensors (uint8
+    NCHW or float32 ND); `real` may also be a file of statistics. For evaluators that ask about training
+    data, either `train` is what the generator was trained on and `real` was held out; or `real` is
+    what it was trained on and `reference` was held out. Without `evaluators` or `extractors`, the
+    registry's defaults of a run that fit these samples. `options` are configuration values by
+    their keys: `{"evaluator.prdc.k": 3, "run.batch_size": 64}`.
     """
+    if train is not None and reference is not None:
+        raise DataError("give train (real was held out) or reference (real was trained on), not both")
     installed = catalog()
-    for kind, names in (("evaluator", evaluators), ("extractor", extractors)):
-        for name in names:
-            installed.get(kind, name)
+    for name in evaluators:
+        installed.get("evaluator", name)
+    for name in extractors:
+        spec_of(installed, name)
     data, layers = registry(installed), layer({}, list(flatten(options or {})), sections=SECTIONS)
     settings = run_settings(data, layers, real.partition(":")[0] if isinstance(real, str) else "")
-    run = Run(make_accelerator(settings, RuntimeSettings()), settings, log=log or Silent(), catalog=installed)
-    inputs = open_inputs(run, real, generated, train)
-    evaluators, extractors = chosen(run, inputs, evaluators, extractors)
+    heard = Heard(log or Silent())
+    run = Run(make_accelerator(settings, RuntimeSettings()), settings, log=heard, catalog=installed)
     resolver = Resolver(installed, data, layers)
-    seeing, judging = resolver.named("extractor", extractors), resolver.named("evaluator", evaluators)
-    for part in seeing:
-        check_modality(part, modality(inputs), f"{inputs.samples.name} holds")
-    run = dataclasses.replace(run, extractors={part.name: part.config for part in seeing})
-    return judge(run, judging, extractors, inputs)
+    inputs = open_inputs(run, real, generated, train)
+    held_out = open_samples(run, reference) if reference is not None else None
+    asking = dataclasses.replace(inputs, train=inputs.held_out, held_out=held_out) if held_out else inputs
+    check_alike(asking, run)
+    evaluators, extractors = chosen(run, resolver, inputs, asking, evaluators, extractors)
+    run = seeing(run, resolver, extractors, inputs)
+    judging = resolver.named("evaluator", evaluators)
+    inputs, asking = (bound(run, one) for one in (inputs, asking))
+    sets = _sets(inputs, held_out)
+    facts = _facts(run, sets, inputs.statistics)
+    scores = judge_each(run, [(p, asking if asks_training(p) else inputs) for p in judging], extractors)
+    told: Mapping[tuple[str, str], bool] = run.once("features.told", lambda run: {})
+    features = [{"samples": n, "extractor": want, "cached": cached} for (n, want), cached in told.items()]
+    return Evaluation(scores, {**facts, "features": features, "warnings": heard.warnings}, sets)
 
 
 def open_inputs(run: Run, real: Openable, generated: Openable, train: Openable | None) -> EvalInputs:
     """Open what is to be judged, and refuse sets of different shapes."""
+    held_out, statistics = open_real(run, real)
     inputs = EvalInputs(
-        held_out=open_samples(run, real),
+        held_out=held_out,
+        statistics=statistics,
         samples=open_samples(run, generated),
         train=open_samples(run, train) if train is not None else None,
     )
-    check_alike(inputs)
+    check_alike(inputs, run)
     return inputs
 
 
+def seeing(run: Run, resolver: Resolver, extractors: Sequence[str], inputs: EvalInputs) -> Run:
+    """Return the run with its extractors resolved; their weights must be there, and they must fit."""
+    parts = resolver.extractors(extractors)
+    for part in parts:
+        check_modality(part, modality(inputs), f"{inputs.samples.name} holds")
+        find(preset_of(part), part.weights)
+    return dataclasses.replace(run, extractors={part.head: part for part in parts})
+
+
+def bound(run: Run, inputs: EvalInputs) -> EvalInputs:
+    """Return inputs whose statistics know what the run's extractors are called and are."""
+    if inputs.statistics is None:
+        return inputs
+    known = dataclasses.replace(
+        inputs.statistics,
+        known_as=lambda head: score_name(run, "fd", head),
+        fingerprint_of=lambda head: run.extractor(head).fingerprint,
+        warn=lambda text: run.once(f"warned.{text}", lambda _: run.log.warn(text)),
+    )
+    return dataclasses.replace(inputs, statistics=known)
+
+
+def _sets(inputs: EvalInputs, reference: SampleSet | None) -> dict[str, SampleSet]:
+    """Return the sample sets that are there by their part."""
+    sets = {
+        "real": inputs.held_out,
+        "generated": inputs.samples,
+        "train": inputs.train,
+        "reference": reference,
+    }
+    return {name: samples for name, samples in sets.items() if samples is not None}
+
+
+def _facts(run: Run, sets: Mapping[str, SampleSet], statistics: Statistics | None) -> dict[str, Any]:
+    """Return what the sets are and how they compare; what disturbs scores is warned of."""
+    facts: dict[str, Any] = {name: describe(one) for name, one in sets.items()}
+    if statistics is not None:
+        facts["statistics"] = statistics.name
+    for first, second in (("real", "generated"), ("train", "real"), ("real", "reference")):
+        if first in sets and second in sets:
+            facts[f"{first} and {second}"] = compare(sets[first], sets[second], run.log)
+    return facts
+
+
+def asks_training(part: Part) -> bool:
+    """Return whether an evaluator looks at training data."""
+    spec = part.entry.spec
+    return isinstance(spec, EvaluatorSpec) and spec.takes("train")
+
+
 def chosen(
-    run: Run, inputs: EvalInputs, evaluators: Sequence[str], extractors: Sequence[str]
+    run: Run,
+    resolver: Resolver,
+    inputs: EvalInputs,
+    asking: EvalInputs,
+    evaluators: Sequence[str],
+    extractors: Sequence[str],
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the named evaluators and extractors, or the run's as far as they fit, or all that fit."""
-    fit, seeing = fitting(run.catalog, inputs), fitting_extractors(run.catalog, inputs)
+    fit = fitting(run.catalog, inputs, asking)
     if not evaluators and not fit:
         raise CapabilityError("no installed evaluator fits these samples")
-    return (
-        evaluators or [name for name in run.settings.evaluators if name in fit] or fit,
-        extractors or [name for name in run.settings.extractors if name in seeing] or seeing,
+    names = evaluators or [name for name in run.settings.evaluators if name in fit] or fit
+    return names, extractors or _default_extractors(resolver, run.settings.extractors, inputs)
+
+
+def _default_extractors(resolver: Resolver, wished: Sequence[str], inputs: EvalInputs) -> list[str]:
+    """Return the run's extractors that take such samples, else the first whose weights are here."""
+    there = fitting_extractors(resolver.catalog, inputs)
+    if fit := [name for name in wished if name in there]:
+        return fit
+    for name in there:
+        try:
+            (part,) = resolver.extractors([name])
+            find(preset_of(part), part.weights)
+        except (WeightsError, CapabilityError):
+            continue
+        return [name]
+    return []
+
+
+def check_alike(inputs: EvalInputs, run: Run) -> None:
+    """Refuse sets whose samples have different shapes: a silent resize would change every score."""
+    mine = inputs.samples.shape
+    for other in (inputs.held_out, inputs.train):
+        if other is None or other.shape == mine:
+            continue
+        if run.settings.mixed_sizes and len(other.shape) == len(mine) == 3:
+            run.once(f"resized.{other.name}", partial(_warn_resized, inputs.samples, other))
+            continue
+        remedy = " or let every extractor resize each image by itself (--mixed-sizes)" * (len(mine) == 3)
+        raise DataError(
+            f"{inputs.samples.name} has samples of shape {mine}, {other.name} of {other.shape}; "
+            f"bring both to one size with one filter,{remedy}".rstrip(",")
+        )
+
+
+def _warn_resized(first: SampleSet, second: SampleSet, run: Run) -> None:
+    """Say what different sizes mean for the scores."""
+    sizes = [
+        f"{one.shape[2]} x {one.shape[1]}" if one.shape[1] else "of several sizes" for one in (first, second)
+    ]
+    run.log.warn(
+        f"images of {first.name} are {sizes[0]}, those of {second.name} {sizes[1]}: extractors resize each, "
+        "and scores show what the resizing does too"
     )
 
 
-def judge(
-    run: Run, evaluators: Sequence[Part], extractors: Sequence[str], inputs: EvalInputs
-) -> dict[str, Score]:
-    """Return every score of every evaluator, those on features once per extractor."""
-    scores: dict[str, Score] = {}
-    for part in evaluators:
-        spec = part.entry.spec
-        assert isinstance(spec, EvaluatorSpec)
-        _check_inputs(part, spec, inputs, extractors)
-        evaluator = part.config.build(run)
-        for extractor in extractors if "features" in spec.inputs else (None,):
-            found = evaluator.evaluate(dataclasses.replace(inputs, extractor=extractor), run)
-            for name, score in found.items():
-                scores[f"{name}-{extractor}" if extractor else name] = score
-    return scores
-
-
-def check_alike(inputs: EvalInputs) -> None:
-    """Refuse sets whose samples have different shapes: a silent resize would change every score."""
-    for other in (inputs.held_out, inputs.train):
-        if other is not None and other.shape != inputs.samples.shape:
-            raise DataError(
-                f"{inputs.samples.name} has samples of shape {inputs.samples.shape}, "
-                f"{other.name} of {other.shape}; bring both to one size with one filter"
-            )
-
-
-def fitting(catalog: Catalog, inputs: EvalInputs) -> list[str]:
-    """Return the evaluators whose inputs are there."""
-    there, wanted = available(inputs), ("any", modality(inputs))
+def fitting(catalog: Catalog, *choices: EvalInputs) -> list[str]:
+    """Return the evaluators whose inputs are there in one of the choices."""
+    wanted, there = ("any", modality(choices[0])), [available(inputs) for inputs in choices]
     specs = [catalog.get("evaluator", name).spec for name in catalog.names("evaluator")]
     return [
         spec.name
         for spec in specs
-        if isinstance(spec, EvaluatorSpec) and set(spec.inputs) <= there and spec.modality in wanted
+        if isinstance(spec, EvaluatorSpec)
+        and spec.modality in wanted
+        and any(not missing(spec, words) for words in there)
     ]
 
 
@@ -130,60 +234,3 @@ def fitting_extractors(catalog: Catalog, inputs: EvalInputs) -> list[str]:
         for name in catalog.names("extractor")
         if entries[name].spec.modality in ("any", modality(inputs))
     ]
-
-
-def modality(inputs: EvalInputs) -> Modality:
-    """Return what kind of samples these are."""
-    return "image" if len(inputs.samples.shape) == 3 else "points"
-
-
-def available(inputs: EvalInputs) -> set[str]:
-    """Return the names of the inputs that are there."""
-    there = {"samples", "features"}
-    there |= {name for name in ("held_out", "train") if getattr(inputs, name) is not None}
-    there |= {"generators"} if inputs.generator is not None else set()
-    return there | ({"images"} if modality(inputs) == "image" else set())
-
-
-def _check_inputs(part: Part, spec: EvaluatorSpec, inputs: EvalInputs, extractors: Sequence[str]) -> None:
-    check_modality(part, modality(inputs), f"{inputs.samples.name} holds")
-    missing = [name for name in spec.inputs if name not in available(inputs)]
-    if missing:
-        raise CapabilityError(f"evaluator {spec.name!r} needs {', '.join(missing)}, which is not given")
-    if "features" in spec.inputs and not extractors:
-        raise CapabilityError(
-            f"evaluator {spec.name!r} needs features; name an extractor that takes {modality(inputs)}"
-        )
-
-
-def over_blocks(blocks: Sequence[Mapping[str, Score]]) -> dict[str, dict[str, Any]]:
-    """Join the scores of seed blocks: mean, and mean -+ 2 standard deviations of a block.
-
-    With one block, the evaluator's own interval is kept.
-    """
-    names = dict.fromkeys(name for block in blocks for name in block)
-    return {name: _joined([block[name] for block in blocks if name in block]) for name in names}
-
-
-def _joined(scores: Sequence[Score]) -> dict[str, Any]:
-    values = [score.value for score in scores]
-    joined: dict[str, Any] = dataclasses.asdict(scores[0])
-    joined["extra"] = {key: value for key, value in joined["extra"].items() if key != "plot"}
-    joined["seeds"] = ", ".join(dict.fromkeys(score.seeds for score in scores if score.seeds))
-    if len(values) > 1:
-        joined |= _spread(values)
-        joined |= {"interval": f"mean -+ 2 standard deviations of {len(values)} seed blocks"}
-        joined |= {"blocks": [_finite(value) for value in values]}
-    return {key: _finite(value) for key, value in joined.items()}
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    if not all(map(math.isfinite, values)):
-        return dict.fromkeys(("value", "low", "high", "spread"), math.nan)
-    mean, spread = statistics.fmean(values), statistics.stdev(values)
-    return {"value": mean, "low": mean - 2 * spread, "high": mean + 2 * spread, "spread": spread}
-
-
-def _finite(value: Any) -> Any:
-    """Return a value as JSON has it: numbers that are not finite become null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -22,12 +22,13 @@ from filelock import FileLock, Timeout
 from genplug import addresses
 from genplug.downloads import Downloaded, NoNetworkError, Source, download
 from genplug.errors import ConfigError, WeightsError
+from genplug.extractors import preset_of
 from genplug.log import Log, Silent
 from genplug.paths import cache_directory
 from genplug.presets import Registry, registry
 from genplug.receipts import Receipt, disagreement, read_receipt, receipt_path, write_receipt
 from genplug.registry import catalog
-from genplug.resolving import references, resolve_generator
+from genplug.resolving import Layers, Resolver, references, resolve_generator
 from genplug.specs import Preset
 from genplug.weights import cached_path, is_shipped, sha256_of
 
@@ -42,7 +43,23 @@ def fetch(preset: str, *, force: bool = False, log: Log | None = None) -> tuple[
     file whose sha256 the registry does not know records it; a later one must have the same.
     """
     data, log = registry(catalog()), log or Silent()
-    return tuple(_fetch(each, force, log) for each in needed(data.preset(preset), data))
+    return tuple(_fetch(each, force, log) for each in needed(named(preset, data), data))
+
+
+def named(name: str, data: Registry) -> Preset:
+    """Return a preset by its name, or the one that an extractor's reference means (`timm:resnet50`)."""
+    if name in data.presets or not (":" in name or is_family(name)):
+        return data.preset(name)
+    (part,) = Resolver(catalog(), data, Layers({}, {})).extractors([name])
+    preset = preset_of(part)
+    if preset is None:
+        raise ConfigError(f"extractor {name!r} has no published weights to fetch")
+    return preset
+
+
+def is_family(name: str) -> bool:
+    """Return whether a name is that of an extractor, whose default preset is meant."""
+    return name in catalog().entries["extractor"] and name not in catalog().entries["generator"]
 
 
 def needed(preset: Preset, data: Registry) -> list[Preset]:
@@ -182,8 +199,9 @@ def _judge(preset: Preset, published: Downloaded, known: Receipt | None, placed:
 def _place(preset: Preset, published: Downloaded, weights: Path, log: Log) -> Receipt:
     """Convert the published file to safetensors, if it fits the preset's network; return its receipt."""
     from genplug.foreign import convert
-    from genplug.networks import shapes
+    from genplug.networks import expected
 
+    network = expected(preset.reference or preset.name)
     log.info(f"{preset.name}: converting")
     partial = weights.with_name(f".{weights.name}.{os.getpid()}")
     try:
@@ -192,7 +210,8 @@ def _place(preset: Preset, published: Downloaded, weights: Path, log: Log) -> Re
             partial,
             part=preset.part,
             prefix=preset.prefix,
-            fits=shapes(preset.name),
+            fits=network.shapes,
+            adapt=network.adapt,
             what=f"preset {preset.name!r}",
             metadata={"preset": preset.name, "licence": preset.licence or "unknown"},
         )

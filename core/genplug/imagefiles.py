@@ -89,11 +89,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 class ImageFiles:
     """Images of a folder or a dataset zip; labels from `dataset.json` or from subfolders.
 
-    `skipped` counts the images left out, `notes` says what reading changes, a line each.
+    `skipped` counts the images left out, `notes` says what reading changes, a line each;
+    `file_digests` are the sha256 of the files.
     """
 
-    def __init__(self, path: Path, skip_bad: bool = False) -> None:
-        self.path, self.name = path, str(path)
+    def __init__(self, path: Path, skip_bad: bool = False, mixed_sizes: bool = False) -> None:
+        self.path, self.name, self._mixed = path, str(path), mixed_sizes
         self._store: Store = Archive(path) if path.is_file() else Folder(path)
         every = sorted(filter(_is_image, self._store.names))
         if not every:
@@ -106,12 +107,13 @@ class ImageFiles:
     def fingerprint(self) -> str:
         """Return a digest of names, contents and labels."""
         labels = None if self.labels is None else self.labels.tolist()
-        text = f"{_READING}{''.join(self._digests)}{labels}"
+        named = "".join(f"{n}:{d};" for n, d in zip(self.files, self.file_digests, strict=True))
+        text = f"{_READING}{named}{labels}"
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return CHW."""
+        """Return CHW; height and width are 0 where sizes differ."""
         return self._shape
 
     def __len__(self) -> int:
@@ -119,17 +121,28 @@ class ImageFiles:
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """Return decoded images, uint8 NCHW."""
-        return torch.stack(_threaded(lambda row: self._decode(self.files[row]), rows))
+        if self._shape[1] == 0:
+            raise DataError(f"{self.path} mixes image sizes: its images cannot be put into one array")
+        return torch.stack(self.read_each(rows))
 
-    def _decode(self, name: str) -> Tensor:
+    def read_each(self, rows: Sequence[int]) -> list[Tensor]:
+        """Return decoded images one by one, uint8 CHW."""
+        return _threaded(lambda row: self._decode(row), rows)
+
+    def row_name(self, row: int) -> str:
+        """Return the file of an image."""
+        return _shown(self.files[row])
+
+    def _decode(self, row: int) -> Tensor:
         """Return an image as it was when the set was opened."""
+        name = self.files[row]
         try:
             image = decode(self._store.read(name, FILE_BYTES))
         except DataError as error:
             raise DataError(f"{self.path}: {_shown(name)} cannot be read: {error}") from None
         if image.shape[0] == 1 and self._shape[0] == 3:
             image = image.expand(3, -1, -1)
-        if image.shape != self._shape:
+        if tuple(image.shape[1:]) != self._sizes[row]:
             raise DataError(f"{self.path}: {_shown(name)} changed while in use")
         return image
 
@@ -145,13 +158,13 @@ class ImageFiles:
         """Look at every image before any work: name the bad ones or leave them out."""
         looks: dict[str, Look] = {}
         bad = [f"{_shown(name)} ({label_sources.LABELS_FILE} lists it, but it is not there)" for name in gone]
-        self._digests: list[str] = []
+        self.file_digests: list[str] = []
         for name, found in zip(names, _threaded(self._look, names), strict=True):
             if isinstance(found, str):
                 bad.append(f"{_shown(name)} ({found})")
             else:
                 looks[name] = found[0]
-                self._digests.append(f"{name}:{found[1]};")
+                self.file_digests.append(found[1])
         if bad and (not skip_bad or not looks):
             remedy = "repair them, or leave them out with --skip-bad" if looks else "nothing is left"
             raise DataError(
@@ -159,6 +172,7 @@ class ImageFiles:
                 f"{', '.join(bad[:_SHOWN])}{_more(len(bad) - _SHOWN)}; {remedy}"
             )
         self.skipped, self.files = len(bad), list(looks)
+        self._sizes = [found.shape[1:] for found in looks.values()]
         self._shape = self._one_shape(looks)
         self.notes = _notes(looks, self._shape)
 
@@ -167,13 +181,17 @@ class ImageFiles:
         sizes: dict[tuple[int, int], str] = {}
         for name, found in looks.items():
             sizes.setdefault(found.shape[1:], name)
+        channels = max(found.shape[0] for found in looks.values())
+        if len(sizes) > 1 and self._mixed:
+            return channels, 0, 0
         if len(sizes) > 1:
             (one, first), (two, second) = list(sizes.items())[:2]
             raise DataError(
                 f"{self.path} mixes image sizes: {_shown(first)} is {_size(one)}, {_shown(second)} is "
-                f"{_size(two)}{_more(len(sizes) - 2)}; bring all to one size with one filter"
+                f"{_size(two)}{_more(len(sizes) - 2)}; bring all to one size with one filter, or let every "
+                "extractor resize each image by itself (--mixed-sizes)"
             )
-        (height, width), channels = next(iter(sizes)), max(found.shape[0] for found in looks.values())
+        height, width = next(iter(sizes))
         return channels, height, width
 
     def _listed(self, images: int) -> dict[str, int]:
@@ -205,6 +223,12 @@ def _notes(looks: dict[str, Look], shape: tuple[int, int, int]) -> list[str]:
     changes["grey read as RGB, as others are in colour"] += sum(
         found.shape[0] < shape[0] for found in looks.values()
     )
+    sizes = Counter(found.shape[1:] for found in looks.values())
+    if len(sizes) > 1:
+        small, large = (_size(pick(sizes, key=lambda size: size[0] * size[1])) for pick in (min, max))
+        changes[f"images of {len(sizes)} sizes, {small} to {large}, each resized by the extractors"] += len(
+            looks
+        )
     return [f"{change}: {count} of {len(looks)} images" for change, count in changes.items() if count]
 
 

@@ -44,3 +44,23 @@ class Silent:
     def progress(self, label: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
         """Show nothing."""
         yield lambda n=1, note="": None
+
+
+class Heard:
+    """A log that keeps the warnings it passes on."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self.warnings = log, list[str]()
+
+    def info(self, text: str) -> None:
+        """Pass it on."""
+        self._log.info(text)
+
+    def warn(self, text: str) -> None:
+        """Keep a warning and pass it on."""
+        self.warnings.append(text)
+        self._log.warn(text)
+
+    def progress(self, label: str, total: int, unit: str, done: int = 0) -> AbstractContextManager[Advance]:
+        """Pass it on."""
+        return self._log.progress(label, total, unit, done)

@@ -10,10 +10,11 @@ from torch import Tensor
 from genplug.errors import DataError, nearest
 from genplug.imagefiles import ImageFiles
 from genplug.paths import split_reference
-from genplug.readers import open_path
+from genplug.readers import holds_samples, open_path
 from genplug.runtime import Run
 from genplug.samplesets import ArraySet, Joined, SampleSet
 from genplug.sampling import open_samples as open_shards
+from genplug.statistics import Statistics, read_statistics
 
 Openable = str | Path | Tensor | SampleSet
 
@@ -47,8 +48,21 @@ def open_samples(run: Run, reference: Openable) -> SampleSet:
     )
 
 
+def open_real(run: Run, reference: Openable) -> tuple[SampleSet | None, Statistics | None]:
+    """Open what generated samples are compared with: samples, statistics of their features, or both.
+
+    Both are in a reference batch of ADM: its statistics are of more images than it holds.
+    """
+    path = Path(reference) if isinstance(reference, str | Path) and os.path.isfile(reference) else None
+    found = read_statistics(path) if path is not None else ()
+    statistics = Statistics(str(path), found) if found else None
+    if path is not None and statistics is not None and not holds_samples(path):
+        return None, statistics
+    return open_samples(run, reference), statistics
+
+
 def _open_path(run: Run, path: Path) -> SampleSet:
-    samples = open_path(path, run.settings.skip_bad)
+    samples = open_path(path, run.settings.skip_bad, run.settings.mixed_sizes)
     if isinstance(samples, ImageFiles):
         if samples.skipped:
             run.log.warn(f"{samples.name}: left out {samples.skipped} images that cannot be read")

@@ -14,17 +14,31 @@ from genplug.specs import Preset
 
 @dataclass(frozen=True)
 class Part:
-    """One resolved component: what it is, its validated configuration, its preset if any."""
+    """One resolved component: what it is, its validated configuration, its preset if any.
+
+    `label` is how an extractor was asked for, if that says more than its name.
+    """
 
     entry: Entry
     config: Config
     preset: Preset | None = None
     weights: str | None = None
+    label: str = ""
 
     @property
     def name(self) -> str:
         """The component's name."""
         return self.entry.spec.name
+
+    @property
+    def reference(self) -> str:
+        """What an extractor is called by: `timm:resnet50@cls`; the name of any other component."""
+        return self.label or self.name
+
+    @property
+    def head(self) -> str:
+        """The reference without the output of an extractor."""
+        return self.reference.partition("@")[0]
 
     def record(self) -> dict[str, Any]:
         """Return the part as it is written to `run.toml`."""
@@ -70,16 +84,23 @@ class Resolved:
         """Return the configuration that replays this run, as written to `run.toml`."""
         objectives = [part.record() for part in self.objectives]
         seconds = [reference.part for reference in self.references]
-        named = [part.preset for part in (self.generator, *self.objectives, *seconds) if part.preset]
+        parts = (self.generator, *self.objectives, *seconds, *self.extractors)
+        named = [part.preset for part in parts if part.preset]
         return {
             "run": self.run.model_dump(),
             "generator": self.generator.record(),
             "objective": objectives,
             "dataset": self.dataset.record(),
-            "extractor": {part.name: part.options() for part in self.extractors},
+            "extractor": {part.head: _sourced(part) for part in self.extractors},
             "evaluator": {part.name: part.options() for part in self.evaluators},
             "preset": {preset.name: _kept(preset) for preset in named},
         }
+
+
+def _sourced(part: Part) -> dict[str, Any]:
+    """Return an extractor's options, and its weights and preset if it has any."""
+    known = {"preset": part.preset and part.preset.name, "weights": part.weights}
+    return {key: value for key, value in known.items() if value is not None} | part.options()
 
 
 def _kept(preset: Preset) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from typing import Any
 
 import tomli_w
 
+from genplug.blocks import drawn, over_blocks
 from genplug.config import GeneratorConfig, flatten, read_toml
 from genplug.errors import DataError, RunDirectoryError
-from genplug.evaluation import check_alike, judge, over_blocks
+from genplug.evaluation import check_alike
+from genplug.judging import judge
 from genplug.loading import build, identity, objective_directory
 from genplug.locks import LOCK, claimed
 from genplug.log import Log, Silent
@@ -69,7 +71,7 @@ def run(
         log or Silent(),
         resolved.catalog,
         resolved,
-        {part.name: part.config for part in resolved.extractors},
+        {part.head: part for part in resolved.extractors},
     )
     check_data(worker, resolved)
     with claimed(
@@ -172,8 +174,9 @@ class Pipeline:
             if last or self.settings.evaluate_each:
                 models["improved" if last else f"{number}-{part.name}"] = (generator, key)
         samples = {name: self.sample(name, model, key) for name, (model, key) in models.items()}
-        scores = {name: self.score(name, blocks, *models[name], base) for name, blocks in samples.items()}
-        scores["floor"] = self.score_floor()
+        judged = {name: self.score(name, blocks, *models[name], base) for name, blocks in samples.items()}
+        judged["floor"] = self.score_floor()
+        scores = {name: over_blocks(blocks) for name, blocks in judged.items()}
         metrics = {**scores, "run": strict_json(self.facts(models))}
         self.worker.event("finish", seconds=round(time.monotonic() - started, 1))
         directory = self.worker.directory
@@ -182,7 +185,12 @@ class Pipeline:
             write_json(directory / "metrics.json", metrics)
             from genplug.report import write_report
 
-            write_report(self.worker, metrics, {name: blocks[0] for name, blocks in samples.items()})
+            plots = {
+                f"{name}: {title}": plot
+                for name, blocks in judged.items()
+                for title, plot in drawn(blocks[0]).items()
+            }
+            write_report(self.worker, metrics, {name: blocks[0] for name, blocks in samples.items()}, plots)
         self.worker.wait()
         return Result(directory, metrics)
 
@@ -225,29 +233,27 @@ class Pipeline:
         generator: Generator,
         key: Mapping[str, Any],
         base: Generator,
-    ) -> dict[str, Any]:
+    ) -> list[dict[str, Score]]:
         """Judge every block of one generator."""
         found = []
         for block, samples in enumerate(blocks):
             inputs = EvalInputs(self.quantised(samples), self.held_out, self.train, None, generator, base)
-            check_alike(inputs)
+            check_alike(inputs, self.worker)
             found.append(self._block(f"{name}/block-{block}", inputs, self.seed_text(block), key))
-        return over_blocks(found)
+        return found
 
-    def score_floor(self) -> dict[str, Any]:
+    def score_floor(self) -> list[dict[str, Score]]:
         """Judge real data as if it were generated: what is left of a score at its best.
 
         Training images stand in for generated ones, so that held-out images judge both alike;
         where an evaluator looks at the training data itself they would find themselves, and
         held-out images stand in.
         """
-        specs = {part.name: part.entry.spec for part in self.resolved.evaluators}
-        inputs_of = {name: spec.inputs for name, spec in specs.items() if isinstance(spec, EvaluatorSpec)}
-        against_train = [part for part in self.resolved.evaluators if "train" in inputs_of[part.name]]
+        against_train = [part for part in self.resolved.evaluators if _takes(part, "train")]
         alone = [
             part
             for part in self.resolved.evaluators
-            if not {"train", "generators"} & set(inputs_of[part.name])
+            if not (_takes(part, "train") or _takes(part, "generators"))
         ]
         found = []
         for block in range(self.settings.blocks):
@@ -259,7 +265,7 @@ class Pipeline:
                 inputs = EvalInputs(drawn, self.held_out, self.train)
                 scores |= self._block(f"floor/{split}/block-{block}", inputs, "real", {}, evaluators)
             found.append(scores)
-        return over_blocks(found)
+        return found
 
     def _block(
         self,
@@ -271,7 +277,7 @@ class Pipeline:
     ) -> dict[str, Score]:
         """Judge one block, once: scores are kept as a stage."""
         parts = self.resolved.evaluators if evaluators is None else evaluators
-        extractors = [part.name for part in self.resolved.extractors]
+        extractors = [part.reference for part in self.resolved.extractors]
         data = {
             "samples": inputs.samples.fingerprint,
             "held_out": self.held_out.fingerprint,
@@ -330,3 +336,8 @@ class Pipeline:
             | {"python": platform.python_version()},
             "plugins": sorted({str(entry.package) for entry in self.resolved.catalog}),
         }
+
+
+def _takes(part: Part, word: str) -> bool:
+    spec = part.entry.spec
+    return isinstance(spec, EvaluatorSpec) and spec.takes(word)

@@ -6,6 +6,7 @@ from typing import Any
 
 from genplug.config import Component, Kind, validate
 from genplug.errors import WeightsError
+from genplug.extractors import preset_of
 from genplug.matching import provided
 from genplug.parts import Part, Reference, Resolved
 from genplug.resolving import default_directory
@@ -22,7 +23,8 @@ def plan(resolved: Resolved) -> dict[str, Any]:
         "second_generators": [_second(reference) for reference in resolved.references],
         "dataset": resolved.dataset.record(),
         "samples": _samples(resolved),
-        "extractors": [part.name for part in resolved.extractors],
+        "extractors": [part.reference for part in resolved.extractors],
+        "extractor_weights": {part.reference: _extractor_weights(part) for part in resolved.extractors},
         "evaluators": [part.name for part in resolved.evaluators],
     }
 
@@ -54,6 +56,15 @@ def weights_status(part: Part) -> str:
         return "none: random weights" if "trainable" in provided(part) else "none needed"
     shipped = not part.weights and part.preset is not None and is_shipped(part.preset)
     return f"shipped at {path}" if shipped else str(path)
+
+
+def _extractor_weights(part: Part) -> str:
+    """Say where an extractor's weights are, or what has to be fetched."""
+    try:
+        path = find(preset_of(part), part.weights)
+    except WeightsError as error:
+        return f"MISSING: {error}"
+    return "none needed" if path is None else str(path)
 
 
 def _objective(part: Part) -> dict[str, Any]:

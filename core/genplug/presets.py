@@ -125,16 +125,17 @@ def _default(section: str, key: str, value: Any) -> Any:
         validate(RunSettings, {key: value}, "run")
     elif section == "dataset":
         validate(RunSettings, value, f"dataset.{key}")
-    elif section in ("generator", "objective"):
+    elif section in ("generator", "objective", "extractor"):
         if not (
             isinstance(value, dict) and set(value) <= {"preset"} and isinstance(value.get("preset", ""), str)
         ):
             raise TypeError("expected preset = NAME")
     else:
-        raise ValueError("unknown section (known: preset, run, dataset, generator, objective)")
+        raise ValueError("unknown section (known: preset, run, dataset, generator, objective, extractor)")
     return value
 
 
+KINDS = ("generator", "objective", "extractor")
 FORMATS = ("safetensors", "nvlabs-pickle", "torch")
 _TYPES: Mapping[type, tuple[str, ...]] = {
     dict: ("values", "recipes", "sources"),
@@ -167,8 +168,8 @@ def _preset(name: str, values: Mapping[str, Any], origin: str) -> Preset:
 
 def _check_words(values: Mapping[str, Any]) -> None:
     """Refuse a kind, format, address or digest that nothing could be done with."""
-    if values.get("kind", "generator") not in ("generator", "objective"):
-        raise ValueError("kind must be 'generator' or 'objective'")
+    if values.get("kind", "generator") not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}")
     if values.get("format", FORMATS[0]) not in FORMATS:
         raise ValueError(f"unknown format {values['format']!r} (known: {', '.join(FORMATS)})")
     if "address" in values:

@@ -20,6 +20,7 @@ from genplug.random import NoiseSource
 if TYPE_CHECKING:
     from genplug.runtime import Run
     from genplug.samplesets import SampleSet
+    from genplug.statistics import Statistics
 
 Policy = Literal["balanced", "random"]
 
@@ -180,15 +181,29 @@ class Objective(Protocol):
 
 
 class Extractor(Protocol):
-    """Features of samples."""
+    """Features of samples.
 
-    fingerprint: str
+    It may also have what core uses where it is there: `state_dict()` and `load_state_dict(state)`, if
+    its weights are published (`extractors`); `adapt(tensors)`, which turns the tensors of the published
+    file into its own state; and `score_names`, the names under which scores on its features are known
+    (`{"fd": "fid"}`), if they are known under others than `SCORE-EXTRACTOR`.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a digest of weights and preprocessing: equal ones give equal features."""
 
     def preprocess(self, sample: Tensor) -> Tensor:
-        """Turn one sample (uint8 CHW or a float32 point) into a network input."""
+        """Turn one sample (uint8 CHW, 1 or 3 channels, or a float32 point) into a network input.
+
+        It is called in several threads at once.
+        """
 
     def __call__(self, batch: Tensor) -> dict[str, Tensor]:
-        """Return float32 features ND by output name, for a batch of preprocessed samples."""
+        """Return float32 features ND by output name, the default first, for preprocessed samples.
+
+        Spatial maps are flattened to rows, channels first.
+        """
 
 
 class Index(Protocol):
@@ -220,7 +235,11 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class Score:
-    """One number of one evaluator, with everything needed to read it."""
+    """One number of one evaluator, with everything needed to read it.
+
+    `plots` are pictures by title, SVG made with `genplug.figures`: reports show them. `measure` is the
+    score's name in the evaluator's spec, which core fills in.
+    """
 
     value: float
     low: float
@@ -231,11 +250,17 @@ class Score:
     seeds: str = ""
     extractor: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    plots: Mapping[str, str] = field(default_factory=dict)
+    measure: str = ""
 
 
 @dataclass(frozen=True)
 class EvalInputs:
-    """What an evaluator sees. `real` data is split so that nothing is judged by what it was trained on."""
+    """What an evaluator sees. `real` data is split so that nothing is judged by what it was trained on.
+
+    `extractor` is the one whose features are asked for, `extractors` are all of them; both are what
+    `Run.features` takes. `statistics` are there beside or instead of `held_out`.
+    """
 
     samples: SampleSet
     held_out: SampleSet | None = None
@@ -243,6 +268,8 @@ class EvalInputs:
     extractor: str | None = None
     generator: Generator | None = None
     base: Generator | None = None
+    extractors: tuple[str, ...] = ()
+    statistics: Statistics | None = None
 
 
 class Evaluator(Protocol):

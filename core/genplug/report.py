@@ -60,31 +60,37 @@ class Pictures:
 
     def plot(self, name: str, plot: str) -> str:
         """Keep an SVG."""
-        _write(self._path(f"{name}.svg"), figures.standalone(plot).encode())
+        write(self._path(f"{name}.svg"), figures.standalone(plot).encode())
         return f"<figure>{plot}</figure>"
 
     def image(self, name: str, image: Image.Image, alternative: str) -> str:
         """Keep a PNG."""
         content = figures.png_bytes(image)
-        _write(self._path(f"{name}.png"), content)
+        write(self._path(f"{name}.png"), content)
         return f"<figure>{figures.inline_png(content, alternative, image.width)}</figure>"
 
     def _path(self, name: str) -> Path:
         return self.directory / re.sub(r"[^\w.-]+", "-", name)
 
 
-def write_report(run: Run, metrics: dict[str, Any], samples: dict[str, SampleSet]) -> Path:
-    """Write `report.html` and `figures/` of a finished run; `samples` are each set's first seed block."""
+def write_report(
+    run: Run, metrics: dict[str, Any], samples: dict[str, SampleSet], plots: Mapping[str, str] | None = None
+) -> Path:
+    """Write `report.html` and `figures/` of a finished run; `samples` are each set's first seed block.
+
+    `plots` are those of the evaluators, SVG by title.
+    """
     assert run.directory is not None
     pictures, facts = Pictures(run.directory / "figures"), metrics["run"]
-    known = {name: find_score(run, name) for name in metrics["base"]}
+    known = {name: find_score(run, score.get("measure") or name) for name, score in metrics["base"].items()}
     verdicts = {name: judge_score(name, metrics, known[name]) for name in metrics["base"]}
     title = " → ".join(_named(part) for part in (facts.get("generator", {}), *facts.get("objectives", ())))
     body = [
         f"<small>genplug report</small><h1>{escape(title)}</h1>",
         verdict_list(verdicts, known),
         f"<h2>Scores</h2>{score_table(metrics, verdicts, known)}",
-        _many(_score_plots(metrics, known, pictures)),
+        many(_score_plots(metrics, known, pictures)),
+        evaluator_plots(plots or {}, pictures),
         _before_after(run, samples, facts, pictures),
         _training(run.directory, pictures),
         _selection(run.directory, pictures),
@@ -92,7 +98,7 @@ def write_report(run: Run, metrics: dict[str, Any], samples: dict[str, SampleSet
         _reading(metrics),
     ]
     path = run.directory / "report.html"
-    _write(path, _page(title, "".join(body)).encode())
+    write(path, page(title, "".join(body)).encode())
     return path
 
 
@@ -108,13 +114,22 @@ def _score_plots(metrics: Values, known: Mapping[str, Known], pictures: Pictures
     return plots
 
 
+def evaluator_plots(plots: Mapping[str, str], pictures: Pictures) -> str:
+    """Return the plots that evaluators made, each with its title."""
+    drawn = (
+        f"<div><small>{escape(title)}</small>{pictures.plot(f'plot-{title}', plot)}</div>"
+        for title, plot in plots.items()
+    )
+    return f"<h2>Plots of the evaluators</h2>{many(drawn)}" if plots else ""
+
+
 def _before_after(run: Run, samples: dict[str, SampleSet], facts: Values, pictures: Pictures) -> str:
     seeds = next(iter(facts.get("seeds", ())), "")
     note = f"The first samples of block 0 (seeds {escape(str(seeds))}), the same seeds for every set"
     if len(samples["base"].shape) == 1:
         real = {} if run.resolved is None else {"real": run.dataset("held-out")}
         plots = figures.scatter_plots({**samples, **real})
-        shown = _many(pictures.plot(f"samples-{name}", plot) for name, plot in plots.items())
+        shown = many(pictures.plot(f"samples-{name}", plot) for name, plot in plots.items())
         note += "; the first two coordinates"
     else:
         grid = figures.picture_grid(samples)
@@ -158,7 +173,7 @@ def _training(directory: Path, pictures: Pictures) -> str:
             alike = [value for q in pair for one in lines.get(q, ()) for value in one.y]
             plot = figures.line_plot(quantity.replace("_", " "), drawn, alike)
             plots.append(pictures.plot(f"curve-{stage}-{quantity}", plot))
-        parts.append(f"<h2>Training: {escape(stage)}</h2>{_many(plots)}")
+        parts.append(f"<h2>Training: {escape(stage)}</h2>{many(plots)}")
     note = f"At most {MOST_POINTS} points a line, means of their neighbours; real and fake share an axis."
     return "".join(parts) + (f'<p class="note">{note}</p>' if parts else "")
 
@@ -226,11 +241,11 @@ def _reading(metrics: Values) -> str:
     )
 
 
-def _many(plots: Iterable[str]) -> str:
+def many(plots: Iterable[str]) -> str:
     return f'<div class="many">{"".join(plots)}</div>'
 
 
-def _page(title: str, body: str) -> str:
+def page(title: str, body: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -241,7 +256,7 @@ def _page(title: str, body: str) -> str:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_bytes(content)
     os.replace(partial, path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from genplug.config import (
     validate,
 )
 from genplug.errors import ConfigError, RunDirectoryError, nearest, shown
+from genplug.extractors import parse, spec_of
 from genplug.matching import match
 from genplug.parts import Part, Reference, Resolved
 from genplug.paths import RUN_FILE, split_reference
@@ -122,7 +123,7 @@ def resolve(
         generator=generator_part,
         objectives=chain,
         dataset=dataset_part,
-        extractors=part.named("extractor", settings.extractors),
+        extractors=part.extractors(settings.extractors),
         evaluators=part.named("evaluator", settings.evaluators),
         references=tuple(
             reference
@@ -184,7 +185,8 @@ class Resolver:
 
     def _part(self, kind: str, name: str, values: dict[str, Any], section: str, preset_name: str) -> Part:
         entry = self.catalog.get(kind, name)
-        preset_name = preset_name or self.data.defaults.get(kind, {}).get(name, {}).get("preset", "none")
+        default = self.data.defaults.get(kind, {}).get(name, {}).get("preset") or entry.spec.preset
+        preset_name = preset_name or default or "none"
         preset = None if preset_name == "none" else self.data.preset(preset_name)
         if preset is not None and preset.family != name:
             raise ConfigError(f"preset {preset.name!r} is not one of {kind} {name!r}")
@@ -244,6 +246,27 @@ class Resolver:
             self._part(kind, name, dict(section_of(sections, name, f"{kind}.{name}")), f"{kind}.{name}", "")
             for name in names
         )
+
+    def extractors(self, references: Sequence[str]) -> tuple[Part, ...]:
+        """Resolve extractors; options are in `[extractor.NAME]`, those of one in its own section."""
+        sections = self.layers.section("extractor")
+        for name in sections:
+            self.catalog.get("extractor", parse(name).family)
+        self._check_used("extractor", [name for r in references for name in (parse(r).family, parse(r).head)])
+        return tuple(self._extractor(reference, sections) for reference in references)
+
+    def _extractor(self, reference: str, sections: Mapping[str, Any]) -> Part:
+        spec, parsed = spec_of(self.catalog, reference), parse(reference)
+        values: dict[str, Any] = {}
+        for name in dict.fromkeys((parsed.family, parsed.head)):
+            values |= section_of(sections, name, f"extractor.{name}")
+        if parsed.argument and spec.argument:
+            values[spec.argument] = parsed.argument
+        section = f"extractor.{parsed.family}"
+        chosen = name_of(values, "preset", section)
+        values = {key: value for key, value in values.items() if key != "preset"}
+        part = self._part("extractor", parsed.family, values, section, parsed.preset or chosen or "")
+        return replace(part, label=reference)
 
     def _check_used(self, kind: str, names: Sequence[str]) -> None:
         """Refuse `--set` options of components that are not used; a file may hold more than one run needs."""

@@ -14,8 +14,9 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
+from genplug import extractors
 from genplug import features as feature_cache
-from genplug.config import Component, Config, validate
+from genplug.config import Component, validate
 from genplug.errors import ConfigError, DataError, RunDirectoryError
 from genplug.log import Log, Silent
 from genplug.protocols import Dataset, Extractor, Generator
@@ -28,7 +29,7 @@ from genplug.stages import run_stage
 if TYPE_CHECKING:
     from genplug.config import TrainConfig
     from genplug.fit import Rows, Step
-    from genplug.parts import Resolved
+    from genplug.parts import Part, Resolved
     from genplug.snapshots import Fit
 
 
@@ -38,7 +39,7 @@ class Run:
 
     `directory` is None where nothing is stored; stages then are not available. `scope` is the
     folder inside it that stages of the current objective belong to, `key` what all of them
-    depend on. `extractors` holds the options of extractors that have some, by name.
+    depend on. `extractors` are the resolved ones, by their references without output.
     """
 
     accelerator: Accelerator
@@ -47,7 +48,7 @@ class Run:
     log: Log = field(default_factory=Silent)
     catalog: Catalog = field(default_factory=catalog)
     resolved: Resolved | None = None
-    extractors: Mapping[str, Config] = field(default_factory=dict)
+    extractors: Mapping[str, Part] = field(default_factory=dict)
     scope: str = ""
     key: Mapping[str, Any] = field(default_factory=dict)
     _built: dict[str, Any] = field(default_factory=dict, repr=False)  # shared by all scopes
@@ -139,16 +140,30 @@ class Run:
         model = self.catalog.get(kind, part.name).config_model()
         return validate(model, part.options | extra, part.name).build(self)
 
-    def extractor(self, name: str) -> Extractor:
-        """Build a feature extractor, with the options of the run's configuration."""
-        config = self.extractors.get(name)
-        build = config.build if config else lambda run: run.component("extractor", name)
-        extractor: Extractor = self.once(f"extractor.{name}", build)
+    def extractor(self, reference: str) -> Extractor:
+        """Build a feature extractor with its weights, with the options of the run's configuration."""
+        head = extractors.parse(reference).head
+
+        def build(run: Run) -> Extractor:
+            return extractors.build_extractor(run, run.extractors.get(head) or run._resolved(head))
+
+        extractor: Extractor = self.once(f"extractor.{head}", build)
         return extractor
 
-    def features(self, samples: SampleSet, extractor: str) -> Tensor:
-        """Return float32 features ND of a sample set, cached on disk by content."""
-        return feature_cache.features(self, samples, extractor)
+    def _resolved(self, reference: str) -> Part:
+        """Resolve an extractor that the run's configuration does not name."""
+        from genplug.presets import registry
+        from genplug.resolving import Layers, Resolver
+
+        (part,) = Resolver(self.catalog, registry(self.catalog), Layers({}, {})).extractors([reference])
+        return part
+
+    def features(self, samples: SampleSet, extractor: str, output: str | None = None) -> Tensor:
+        """Return float32 features ND of a sample set on the CPU, cached on disk by content.
+
+        `extractor` is a reference (`dinov2.b@patch-mean`); `output` names another of its outputs.
+        """
+        return feature_cache.features(self, samples, extractor, output)
 
     def generator(self, reference: str) -> Generator:
         """Load a second generator: a name, a preset or a run directory."""

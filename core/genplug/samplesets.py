@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from genplug.errors import DataError, NonFiniteError
+
+if TYPE_CHECKING:
+    from genplug.extraction import Want
 
 BATCH = 256
 
@@ -95,6 +98,14 @@ class Subset:
         """Return the samples at these rows of the subset."""
         return self.whole.read([self.rows[i] for i in rows])
 
+    def read_each(self, rows: Sequence[int]) -> list[Tensor]:
+        """Return the samples one by one."""
+        return read_each(self.whole, [self.rows[i] for i in rows])
+
+    def row_name(self, row: int) -> str:
+        """Return what the whole calls this row."""
+        return row_name(self.whole, self.rows[row])
+
 
 class Quantised:
     """Another set with its grey levels rounded to `levels` equally spaced ones."""
@@ -165,6 +176,24 @@ def batches(samples: SampleSet, size: int = BATCH) -> Iterator[Tensor]:
     """Yield all samples in order, `size` at a time."""
     for start in range(0, len(samples), size):
         yield samples.read(range(start, min(start + size, len(samples))))
+
+
+def read_each(samples: SampleSet, rows: Sequence[int]) -> list[Tensor]:
+    """Return the samples at these rows one by one, so that their sizes may differ."""
+    one_by_one: Callable[[Sequence[int]], list[Tensor]] | None = getattr(samples, "read_each", None)
+    return one_by_one(rows) if one_by_one else list(samples.read(rows))
+
+
+def row_name(samples: SampleSet, row: int) -> str:
+    """Return what a row is called: its file, or its number."""
+    named: Callable[[int], str] | None = getattr(samples, "row_name", None)
+    return named(row) if named else f"sample {row}"
+
+
+def own_features(samples: SampleSet) -> Callable[[Want], Tensor] | None:
+    """Return how to get the features that a set brings along instead of samples; None if it has samples."""
+    found: Callable[[Want], Tensor] | None = getattr(samples, "own_features", None)
+    return found
 
 
 def read_all(samples: SampleSet) -> Tensor:

@@ -29,6 +29,9 @@ class RunSettings(Options):
     )
     precision: Literal["no", "bf16"] = Field("no", description="mixed precision of training")
     skip_bad: bool = Field(False, description="leave out images that cannot be read, and count them")
+    mixed_sizes: bool = Field(
+        False, description="judge images of different sizes: each is resized by the extractor itself"
+    )
 
 
 class RuntimeSettings(Options):

@@ -15,6 +15,20 @@ from typing import Any, ClassVar, Literal
 Modality = Literal["image", "points", "any"]
 Better = Literal["lower", "higher"] | float  # a number is a target: closer to it is better
 
+#: What an evaluator may ask for (`genplug.protocols.EvalInputs` has them).
+INPUTS: Mapping[str, str] = MappingProxyType(
+    {
+        "samples": "the generated samples",
+        "features": "features of the samples, once for each extractor",
+        "extractors": "features of all extractors at once",
+        "held_out": "real samples that no training saw",
+        "train": "real samples that the generator was trained on",
+        "statistics": "mean and covariance of features of real samples, from a file",
+        "images": "the samples are images",
+        "generators": "the generators themselves",
+    }
+)
+
 #: Every capability word, with what it promises. `genplug.protocols` has the methods.
 CAPABILITIES: Mapping[str, str] = MappingProxyType(
     {
@@ -36,7 +50,8 @@ class Spec:
     """What all components say of themselves.
 
     `config` is `"module:Model"`; `tiny` holds configuration values that make the component
-    small enough for the conformance kit (seconds on a CPU).
+    small enough for the conformance kit (seconds on a CPU). `preset` is the one that is meant where
+    none is named and the registry has no other default.
     """
 
     kind: ClassVar[str] = ""
@@ -46,6 +61,7 @@ class Spec:
     config: str
     modality: Modality = "image"
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    preset: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +84,17 @@ class SamplerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorSpec(Spec):
-    """A map from samples to features. `outputs` names the features it returns, default first."""
+    """A map from samples to features.
+
+    `outputs` names the features that it may return, the default first; which of the others are there
+    depends on its configuration. `argument` is the option that a text after a colon sets: with
+    `argument="model"`, `--extractor timm:resnet50` is the extractor `timm` with `model = "resnet50"`.
+    """
 
     kind: ClassVar[str] = "extractor"
 
     outputs: tuple[str, ...] = ("features",)
+    argument: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,17 +129,26 @@ class ObjectiveSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatorSpec(Spec):
-    """A judge. `inputs` are of `samples`, `features`, `held_out`, `train`, `generators`, `images`.
+    """A judge. `inputs` are of `INPUTS`, alternatives joined by `|`.
 
     An evaluator that takes `features` is called once for each extractor of the run, and its
-    scores are named `SCORE-EXTRACTOR`. `scores` says for each score what is better.
+    scores are named `SCORE-EXTRACTOR`; one that takes `extractors` is called once with all of them.
+    `outputs` are outputs of an extractor that it needs by name, besides the chosen one: it is used
+    with extractors that have them. `scores` says for each score what is better; a score may be
+    returned as `SCORE-MORE`. `measured` are those of time or memory, which differ each time.
     """
 
     kind: ClassVar[str] = "evaluator"
 
     modality: Modality = "any"
     inputs: tuple[str, ...] = ("samples", "held_out")
+    outputs: tuple[str, ...] = ()
     scores: Mapping[str, Better] = field(default_factory=dict)
+    measured: tuple[str, ...] = ()
+
+    def takes(self, word: str) -> bool:
+        """Return whether an input is taken, be it as one of several alternatives."""
+        return any(word in need.split("|") for need in self.inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +183,11 @@ class Preset:
     source does not give: the user must. `recipes` maps an objective's name to the preset that suits this
     generator. `address` is where the weights are published (forms: `genplug.addresses`), `format`,
     `part` and `prefix` what the network is in that file; `sha256` and `bytes` are of that file.
+    `reference` is how the network is asked for, where that is not by the preset's name.
     """
 
     name: str
-    kind: Literal["generator", "objective"] = "generator"
+    kind: Literal["generator", "objective", "extractor"] = "generator"
     summary: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
@@ -170,6 +202,7 @@ class Preset:
     dataset: str | None = None
     published: tuple[Published, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    reference: str = ""
     origin: str = ""
 
     @property

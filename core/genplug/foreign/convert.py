@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +86,15 @@ def convert(
     part: str | None = None,
     prefix: str = "",
     fits: Mapping[str, tuple[int, ...]] | None = None,
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
     what: str = "",
     metadata: Mapping[str, str] | None = None,
 ) -> Foreign:
     """Write the weights in a foreign file as safetensors, whole or not at all.
 
     `fits` are the names and shapes that the network `what` expects: other weights are refused
-    and nothing is written. `metadata` is added to what the file says about itself.
+    and nothing is written. `adapt` gives published tensors the names and layout of that network.
+    `metadata` is added to what the file says about itself.
 
     Raises:
         WeightsError: the file cannot be read, is refused, or its weights do not fit.
@@ -100,6 +102,8 @@ def convert(
     source, out = Path(source), Path(out)
     _check_target(source, out)
     found = read_foreign(source, part, prefix)
+    if adapt is not None:
+        found = replace(found, tensors=_adapted(found, adapt, source, what))
     if fits is not None:
         shapes = {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}
         problems = misfits(shapes, {name: tuple(shape) for name, shape in fits.items()})
@@ -107,6 +111,16 @@ def convert(
             raise WeightsError(f"{source} does not fit {what or 'the network'}: {problems}")
     save_weights(found.tensors, out, {"source": source.name, **found.metadata(), **(metadata or {})})
     return found
+
+
+def _adapted(
+    found: Foreign, adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]], source: Path, what: str
+) -> dict[str, Tensor]:
+    """Return tensors as their network names them; those of another network are refused."""
+    try:
+        return adapt(found.tensors)
+    except KeyError as error:
+        raise WeightsError(f"{source} does not fit {what or 'the network'}: it has no {error}") from None
 
 
 def _check_target(source: Path, out: Path) -> None:

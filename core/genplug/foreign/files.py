@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from genplug.errors import WeightsError
 from genplug.foreign import archive
-from genplug.foreign.machine import Machine, Reading
+from genplug.foreign.machine import MOST_TEXT, Machine, Reading
 from genplug.foreign.opcodes import OPERATIONS
 from genplug.foreign.storages import FILE_VOCABULARY, MAGIC, described, read_stream
 from genplug.foreign.values import Storage, shown
@@ -49,7 +49,9 @@ def read_values(path: Path) -> tuple[str, Any, memoryview]:
 
     Tensors of a safetensors file come as tensors, all others as `StoredTensor`.
     """
-    data, reading = map_file(path), Reading(str(path))
+    data = map_file(path)
+    # Protocol 2 writes bytes as text, which is read and then copied: still no more than the file has.
+    reading = Reading(str(path), text=max(MOST_TEXT, 2 * len(data)))
     if data[:4] == archive.MAGIC:
         return TORCH, _read_archive(data, reading), data
     if _has_safetensors_header(data):

@@ -66,6 +66,7 @@ class Array:
     dtype: Dtype | None = None
     shape: tuple[int, ...] = ()
     data: memoryview = field(default_factory=lambda: memoryview(b""))
+    by_columns: bool = False  # Fortran's order
 
 
 def shown(text: str) -> str:

@@ -6,12 +6,15 @@ name. Adding a line means: a call of that name with these arguments is only data
 
 from __future__ import annotations
 
+import itertools
+import math
+import operator
 import struct
 from collections.abc import Callable
 from typing import Any
 
 from genplug.foreign.machine import Builder, Reading, Vocabulary
-from genplug.foreign.values import Array, Dtype, Global, Holder, Storage, StoredTensor, whole_numbers
+from genplug.foreign.values import Array, Dtype, Global, Holder, Storage, StoredTensor, shown, whole_numbers
 
 #: numpy's kind and size -> the code of `struct`.
 NUMBERS = {
@@ -30,6 +33,19 @@ NUMBERS = {
 }
 
 LONGEST_SCALAR = 16  # bytes
+
+#: numpy's kind and size -> torch's name, for the arrays that become tensors.
+ARRAYS = {
+    "f8": "float64",
+    "f4": "float32",
+    "f2": "float16",
+    "i8": "int64",
+    "i4": "int32",
+    "i2": "int16",
+    "i1": "int8",
+    "u1": "uint8",
+    "b1": "bool",
+}
 
 #: Bytes per element of the storages that torch writes, and the type of the elements.
 STORAGES = {
@@ -61,6 +77,16 @@ DICTIONARIES = (
     "dnnlib.util.EasyDict",
     "lightning_fabric.utilities.data.AttributeDict",
     "pytorch_lightning.utilities.parsing.AttributeDict",
+)
+
+#: Dictionaries of Haiku, and states of optimisers, in checkpoints of BYOL.
+MAPPINGS = ("haiku._src.data_structures.frozendict", "haiku._src.data_structures.FlatMapping")
+NAMED_TUPLES = (
+    "byol.utils.optimizers.AddWeightDecayState",
+    "byol.utils.optimizers.LarsState",
+    "byol.utils.optimizers.ScaleByLarsState",
+    "optax._src.transform.ScaleByScheduleState",
+    "optax._src.transform.ScaleState",
 )
 
 #: Names that occur as values and are never called. Lightning keys its callbacks by class.
@@ -162,6 +188,51 @@ def _array_from_buffer(reading: Reading, arguments: tuple[Any, ...]) -> Any:
     return NotImplemented
 
 
+def _mapping(reading: Reading, arguments: tuple[Any, ...]) -> Any:
+    """A dictionary of Haiku that cannot be changed."""
+    return arguments[0] if len(arguments) == 1 and type(arguments[0]) is dict else NotImplemented
+
+
+def _named_tuple(reading: Reading, arguments: tuple[Any, ...]) -> Any:
+    """Members of an optimiser's state, without their names."""
+    return arguments
+
+
+def _byol_state(reading: Reading, arguments: tuple[Any, ...]) -> Any:
+    """BYOL's experiment: the online network's tensors as `online_params/MODULE/NAME`, and its state."""
+    match arguments:
+        case (dict() as params, _, dict() as state, *_):
+            return _tensors_of("online_params", params, reading) | _tensors_of("online_state", state, reading)
+    return NotImplemented
+
+
+def _tensors_of(head: str, modules: dict[Any, Any], reading: Reading) -> dict[str, Any]:
+    """Return the arrays of Haiku's modules, {module: {name: array}}, as tensors."""
+    found = {}
+    for module, leaves in modules.items():
+        if type(leaves) is not dict:
+            raise reading.refused(f"{head} are not arrays by module and name")
+        reading.spend_members(len(leaves))
+        for name, array in leaves.items():
+            found[f"{head}/{module}/{name}"] = _as_tensor(array, f"{head}/{module}/{name}", reading)
+    return found
+
+
+def _as_tensor(array: Any, name: str, reading: Reading) -> StoredTensor:
+    """Return an array as a tensor; its bytes stay where they are."""
+    dtype = array.dtype if isinstance(array, Array) else None
+    kind = ARRAYS.get(dtype.code) if dtype is not None and dtype.order == "<" else None
+    if kind is None:
+        raise reading.refused(f"{shown(name)} is no array of numbers that tensors have")
+    itemsize, numel = int(dtype.code[1:]), math.prod(array.shape)
+    if len(array.data) != numel * itemsize:
+        raise reading.damaged(f"array {shown(name)} does not have the size of its shape")
+    sizes = array.shape if array.by_columns else array.shape[::-1]
+    strides = tuple(itertools.accumulate((1, *sizes[:-1]), operator.mul)) if sizes else ()
+    storage = Storage(kind, itemsize, numel, array.data)
+    return StoredTensor(storage, 0, array.shape, strides if array.by_columns else strides[::-1])
+
+
 def numbers(dtype: Dtype, data: memoryview) -> list[Any]:
     """Return the numbers in bytes; none if the bytes are no whole number of them."""
     code = dtype.order + NUMBERS[dtype.code]
@@ -179,8 +250,10 @@ def set_state(value: Any, state: Any) -> bool:
             pass
         case Dtype(), (_, "<" | ">" | "|" | "=" as order, *_):
             value.order = "<" if order in "|=" else order
-        case Array(), (_, shape, Dtype() as dtype, bool(), memoryview() as data) if whole_numbers(shape):
-            value.dtype, value.shape, value.data = dtype, shape, data
+        case Array(), (_, shape, Dtype() as dtype, bool() as by_columns, memoryview() as data) if (
+            whole_numbers(shape)
+        ):
+            value.dtype, value.shape, value.data, value.by_columns = dtype, shape, data, by_columns
         case _:
             return False
     return True
@@ -211,6 +284,9 @@ BUILDERS: dict[str, Callable[[Reading, tuple[Any, ...]], Any]] = {
     "torch.Size": _size,
     "torch.device": _device,
     "_codecs.encode": _encoded,
+    **dict.fromkeys(MAPPINGS, _mapping),
+    **dict.fromkeys(NAMED_TUPLES, _named_tuple),
+    "byol.byol_experiment._ByolExperimentState": _byol_state,
     "builtins.set": _set,
     "__builtin__.set": _set,
 }
