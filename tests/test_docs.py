@@ -102,7 +102,8 @@ def test_the_plugin_of_the_readme_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_python_of_the_documentation_runs(tmp_path: Path) -> None:
-    (script,) = blocks(ROOT / "docs/python.md", "python")
+@pytest.mark.parametrize("page", ["python.md", "evaluation.md"])
+def test_the_python_of_the_documentation_runs(tmp_path: Path, page: str) -> None:
+    (script,) = blocks(ROOT / "docs" / page, "python")
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

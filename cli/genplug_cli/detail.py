@@ -10,7 +10,7 @@ from genplug.config import Component, Kind, Needs, fields
 from genplug.errors import GenplugError, nearest, unknown
 from genplug.presets import Registry
 from genplug.registry import Catalog, Entry
-from genplug.specs import GeneratorSpec, ObjectiveSpec, Preset, unmet
+from genplug.specs import ExtractorSpec, GeneratorSpec, ObjectiveSpec, Preset, Spec, unmet
 from genplug_cli.listing import entry_data, facts, presets_of
 from genplug_cli.options import setting
 from genplug_cli.terminal import plain, say, say_json, table
@@ -181,7 +181,8 @@ def preset_weights(preset: Preset) -> str | None:
 def _preset_values(preset: Preset) -> list[tuple[str, Any]]:
     from genplug.config import flatten
 
-    return list(flatten(preset.values, f"{preset.kind}."))
+    section = f"extractor.{preset.family}" if preset.kind == "extractor" else preset.kind
+    return list(flatten(preset.values, f"{section}."))
 
 
 def _preset_data(preset: Preset) -> dict[str, Any]:
@@ -198,6 +199,8 @@ def preset_example(preset: Preset) -> str:
     """Return a command that uses a preset."""
     if preset.kind == "generator":
         return f"genplug run --generator {preset.name} --objective none"
+    if preset.kind == "extractor":
+        return f"genplug evaluate REAL GENERATED --extractor {preset.name}"
     return f"genplug run --generator G --objective {preset.name}"
 
 
@@ -209,11 +212,15 @@ def example(entry: Entry, installed: Catalog) -> str:
     return {
         "generator": f"genplug run --generator {name} --objective none",
         "sampler": f"genplug run --generator G --objective none --set generator.sampler={name}",
-        "extractor": f"genplug evaluate REAL GENERATED --extractor {name}",
+        "extractor": f"genplug evaluate REAL GENERATED --extractor {name}{_argument(entry.spec)}",
         "distance": f"genplug run --generator G --objective O --set objective.distance={name}",
         "evaluator": f"genplug evaluate REAL GENERATED --evaluator {name}",
         "dataset": f"genplug run --generator G --objective O --dataset {name}",
     }[entry.spec.kind]
+
+
+def _argument(spec: Spec) -> str:
+    return f":{spec.argument.upper()}" if isinstance(spec, ExtractorSpec) and spec.argument else ""
 
 
 def _fitting(spec: ObjectiveSpec, installed: Catalog) -> str:

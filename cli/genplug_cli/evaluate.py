@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genplug_cli import options
+from genplug_cli import options, workers
 
 if TYPE_CHECKING:
     from genplug.evaluation import Evaluation
@@ -40,6 +40,7 @@ List = Annotated[bool, typer.Option("--list", help="Show evaluators and extracto
 
 
 def evaluate(
+    ctx: typer.Context,
     real: Real = None,
     generated: Generated = None,
     train: Train = None,
@@ -75,6 +76,10 @@ def evaluate(
 
     flags = {"run.skip_bad": skip_bad, "run.mixed_sizes": mixed_sizes}
     sets = {**dict(options.assignments(set_)), **{key: True for key, given in flags.items() if given}}
+    if (processes := _processes(sets)) > 1 and not workers.launched():
+        from genplug_cli.launch import launch
+
+        raise typer.Exit(launch(processes, ctx.find_root().obj))
     assert real is not None
     assert generated is not None
     scores = evaluation.evaluate(
@@ -90,6 +95,15 @@ def evaluate(
     _show(scores, json_, csv_)
     if html is not None:
         _write_page(scores, html)
+
+
+def _processes(sets: dict[str, Any]) -> int:
+    """Return how many processes are asked for (`--set runtime.processes=N`)."""
+    from genplug.config import nest, validate
+    from genplug.settings import RuntimeSettings
+
+    runtime = nest({key: value for key, value in sets.items() if key.startswith("runtime.")})
+    return validate(RuntimeSettings, runtime.get("runtime", {}), "runtime").processes
 
 
 def _check(real: str | None, generated: str | None, two_forms: bool, html: Path | None) -> None:
@@ -131,9 +145,8 @@ def _notes(scores: Evaluation) -> str:
 
 def _write_page(scores: Evaluation, path: Path) -> None:
     from genplug.evalpage import write_page
-    from genplug_cli.workers import is_main
 
-    if is_main():
+    if workers.is_main():
         write_page(scores, path)
 
 

@@ -54,7 +54,7 @@ def preset_row(preset: Preset) -> list[str]:
 
 
 def presets_of(spec: Spec, data: Registry) -> list[Preset]:
-    """Return the presets of a component; only generators and objectives have some."""
+    """Return the presets of a component; generators, objectives and extractors have some."""
     return [preset for preset in data.of(spec.name) if preset.kind == spec.kind]
 
 

@@ -12,9 +12,11 @@ from genplug.blocks import drawn
 from genplug.errors import DataError
 from genplug.evaluation import Evaluation
 from genplug.figures import Interval, number
+from genplug.loading import light_run
+from genplug.protocols import Score
 from genplug.report import many, page, write
 from genplug.samplesets import SampleSet
-from genplug.verdicts import html_table
+from genplug.verdicts import find_score, html_table
 
 _SET_NAMES = ("real", "generated", "train", "reference")
 
@@ -57,8 +59,9 @@ def _sets(facts: Mapping[str, Any]) -> str:
 
 def _table(scores: Evaluation) -> str:
     head = ("score", "value", "interval", "generated", "real", "extractor")
+    wishes = {name: find_score(light_run(), score.measure).wish for name, score in scores.items()}
     rows = [
-        f"<tr><th>{escape(name)}</th><td>{number(score.value)}</td>"
+        f"<tr><th>{escape(name)}<br><small>{wishes[name]}</small></th><td>{number(score.value)}</td>"
         f"<td>{number(score.low)} to {number(score.high)}<small>{escape(score.interval)}</small></td>"
         f"<td>{score.n_generated}</td><td>{score.n_real}</td><td>{escape(score.extractor or '–')}</td></tr>"
         for name, score in scores.items()
@@ -71,13 +74,19 @@ def _intervals(scores: Evaluation) -> list[str]:
     grouped: dict[str, list[Interval]] = {}
     for name, score in scores.items():
         grouped.setdefault(score.measure or name, []).append(
-            Interval(score.extractor or name, score.value, score.low, score.high)
+            Interval(_told_apart(name, score), score.value, score.low, score.high)
         )
     return [
         figures.interval_plot(measure, "by extractor", rows)
         for measure, rows in grouped.items()
         if len(rows) > 1
     ]
+
+
+def _told_apart(name: str, score: Score) -> str:
+    """Return what tells a score from others of its measure: the extractor, and more where there is more."""
+    rest = name.removeprefix(f"{score.measure}-")
+    return rest if rest != name else score.extractor or name
 
 
 def _plots(scores: Evaluation) -> str:

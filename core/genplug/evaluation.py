@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from genplug.comparing import compare, describe
-from genplug.config import flatten
+from genplug.config import flatten, validate
 from genplug.errors import CapabilityError, DataError, WeightsError
-from genplug.extractors import preset_of, score_name, spec_of
+from genplug.extractors import parse, preset_of, score_name, spec_of
 from genplug.judging import available, judge_each, missing, modality
 from genplug.log import Heard, Log, Silent
 from genplug.matching import check_modality
@@ -27,7 +29,7 @@ from genplug.specs import EvaluatorSpec
 from genplug.statistics import Statistics
 from genplug.weights import find
 
-SECTIONS = ("run", "extractor", "evaluator")
+SECTIONS = ("run", "runtime", "extractor", "evaluator")
 
 
 class Evaluation(dict[str, Score]):
@@ -61,7 +63,7 @@ def evaluate(
     NCHW or float32 ND); `real` may also be a file of statistics. For evaluators that ask about training
     data, either `train` is what the generator was trained on and `real` was held out; or `real` is
     what it was trained on and `reference` was held out. Without `evaluators` or `extractors`, the
-    registry's defaults of a run that fit these samples. `options` are configuration values by
+    registry's defaults that fit these samples. `options` are configuration values by
     their keys: `{"evaluator.prdc.k": 3, "run.batch_size": 64}`.
     """
     if train is not None and reference is not None:
@@ -71,11 +73,8 @@ def evaluate(
         installed.get("evaluator", name)
     for name in extractors:
         spec_of(installed, name)
-    data, layers = registry(installed), layer({}, list(flatten(options or {})), sections=SECTIONS)
-    settings = run_settings(data, layers, real.partition(":")[0] if isinstance(real, str) else "")
     heard = Heard(log or Silent())
-    run = Run(make_accelerator(settings, RuntimeSettings()), settings, log=heard, catalog=installed)
-    resolver = Resolver(installed, data, layers)
+    run, resolver = open_run(real, options, heard)
     inputs = open_inputs(run, real, generated, train)
     held_out = open_samples(run, reference) if reference is not None else None
     asking = dataclasses.replace(inputs, train=inputs.held_out, held_out=held_out) if held_out else inputs
@@ -90,6 +89,29 @@ def evaluate(
     told: Mapping[tuple[str, str], bool] = run.once("features.told", lambda run: {})
     features = [{"samples": n, "extractor": want, "cached": cached} for (n, want), cached in told.items()]
     return Evaluation(scores, {**facts, "features": features, "warnings": heard.warnings}, sets)
+
+
+def features_of(
+    samples: Openable, extractor: str, options: Mapping[str, Any] | None = None, log: Log | None = None
+) -> tuple[Tensor, str]:
+    """Return the features of a sample set, float32 ND on the CPU, and the extractor's fingerprint.
+
+    `options` are configuration values by their keys: `{"run.batch_size": 64}`.
+    """
+    run, resolver = open_run("", options, log or Silent())
+    opened = open_samples(run, samples)
+    run = seeing(run, resolver, [extractor], EvalInputs(opened))
+    return run.features(opened, extractor), run.extractor(extractor).fingerprint
+
+
+def open_run(real: Openable, options: Mapping[str, Any] | None, log: Log) -> tuple[Run, Resolver]:
+    """Return a run without a directory, and what resolves its extractors and evaluators."""
+    installed = catalog()
+    data, layers = registry(installed), layer({}, list(flatten(options or {})), sections=SECTIONS)
+    settings = run_settings(data, layers, real.partition(":")[0] if isinstance(real, str) else "")
+    runtime = validate(RuntimeSettings, layers.section("runtime"), "runtime", layers.origins)
+    run = Run(make_accelerator(settings, runtime), settings, log=log, catalog=installed)
+    return run, Resolver(installed, data, layers)
 
 
 def open_inputs(run: Run, real: Openable, generated: Openable, train: Openable | None) -> EvalInputs:
@@ -163,20 +185,25 @@ def chosen(
     evaluators: Sequence[str],
     extractors: Sequence[str],
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the named evaluators and extractors, or the run's as far as they fit, or all that fit."""
+    """Return the named evaluators and extractors, or the default ones that fit."""
     fit = fitting(run.catalog, inputs, asking)
     if not evaluators and not fit:
         raise CapabilityError("no installed evaluator fits these samples")
     names = evaluators or [name for name in run.settings.evaluators if name in fit] or fit
-    return names, extractors or _default_extractors(resolver, run.settings.extractors, inputs)
+    return names, extractors or default_extractors(run, resolver, inputs)
 
 
-def _default_extractors(resolver: Resolver, wished: Sequence[str], inputs: EvalInputs) -> list[str]:
-    """Return the run's extractors that take such samples, else the first whose weights are here."""
+def default_extractors(run: Run, resolver: Resolver, inputs: EvalInputs) -> list[str]:
+    """Return the extractors that somebody set for such samples, else the first whose weights are here.
+
+    `[evaluate]` of the registry says in which order they are tried.
+    """
     there = fitting_extractors(resolver.catalog, inputs)
-    if fit := [name for name in wished if name in there]:
+    wished = run.settings.extractors if "extractors" in run.settings.model_fields_set else ()
+    if fit := [name for name in wished if parse(name).family in there]:
         return fit
-    for name in there:
+    ordered: list[str] = resolver.data.defaults.get("evaluate", {}).get("extractors", [])
+    for name in (*(name for name in ordered if parse(name).family in there), *there):
         try:
             (part,) = resolver.extractors([name])
             find(preset_of(part), part.weights)

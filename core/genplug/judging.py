@@ -18,7 +18,7 @@ from genplug.runtime import Run
 from genplug.samplesets import SampleSet
 from genplug.specs import EvaluatorSpec, ExtractorSpec, Modality
 
-SETS = ("samples", "held_out", "train")
+SETS = ("held_out", "samples", "train")
 
 
 def judge(

@@ -18,20 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genplug.config import flatten
 from genplug.errors import CapabilityError, DataError
-from genplug.evaluation import SECTIONS, bound, check_alike, seeing
+from genplug.evaluation import bound, check_alike, default_extractors, open_run, seeing
 from genplug.extraction import Want, extract
 from genplug.judging import judge, spec_of_evaluator, suited, wants_of
 from genplug.log import Log, Silent
 from genplug.opening import Openable, open_real, open_samples
-from genplug.presets import registry
 from genplug.protocols import EvalInputs, Score
-from genplug.registry import catalog
-from genplug.resolving import Resolver, layer, run_settings
-from genplug.runtime import Run, make_accelerator
+from genplug.resolving import Resolver
+from genplug.runtime import Run
 from genplug.samplesets import ArraySet, SampleSet
-from genplug.settings import RuntimeSettings
 
 _PARTS = {"generated": "samples", "real": "held_out", "train": "train"}
 
@@ -48,15 +44,10 @@ def meter(
     """Return a meter: `update` it with batches, `compute` scores of all that it saw.
 
     `real` and `train` are as in `genplug.evaluate`, opened once; real samples may come in batches
-    too (`meter.update(real=images)`). Without `extractors`, those of a run.
+    too (`meter.update(real=images)`). Without `extractors`, those of `genplug.evaluate`.
     """
-    installed = catalog()
-    data, layers = registry(installed), layer({}, list(flatten(options or {})), sections=SECTIONS)
-    settings = run_settings(data, layers, real.partition(":")[0] if isinstance(real, str) else "")
-    run = Run(make_accelerator(settings, RuntimeSettings()), settings, log=log or Silent(), catalog=installed)
-    return Meter(
-        run, Resolver(installed, data, layers), evaluators, extractors or settings.extractors, real, train
-    )
+    run, resolver = open_run("" if real is None else real, options, log or Silent())
+    return Meter(run, resolver, evaluators, extractors, real, train)
 
 
 class Meter:
@@ -71,7 +62,7 @@ class Meter:
         real: Openable | None,
         train: Openable | None,
     ) -> None:
-        self._run, self._resolver, self._extractors = run, resolver, extractors
+        self._run, self._resolver, self._extractors = run, resolver, tuple(extractors)
         self._judges = resolver.named("evaluator", evaluators)
         for part in self._judges:
             for word in ("images", "generators"):
@@ -99,6 +90,8 @@ class Meter:
         first = next(iter((*self._seen.values(), *self._opened.values())), samples)
         check_alike(EvalInputs(samples, first), self._run)
         if not self._run.extractors:
+            chosen = self._extractors or default_extractors(self._run, self._resolver, EvalInputs(samples))
+            self._extractors = tuple(chosen)
             self._run = seeing(self._run, self._resolver, self._extractors, EvalInputs(samples))
         seen = self._seen.setdefault(part, _Seen(samples.name, samples.shape))
         seen.add(len(samples), extract(self._run, samples, self._wants(part)))

@@ -125,13 +125,18 @@ def _default(section: str, key: str, value: Any) -> Any:
         validate(RunSettings, {key: value}, "run")
     elif section == "dataset":
         validate(RunSettings, value, f"dataset.{key}")
+    elif section == "evaluate":
+        if key != "extractors" or not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise TypeError("expected extractors = [NAMES]")
     elif section in ("generator", "objective", "extractor"):
         if not (
             isinstance(value, dict) and set(value) <= {"preset"} and isinstance(value.get("preset", ""), str)
         ):
             raise TypeError("expected preset = NAME")
     else:
-        raise ValueError("unknown section (known: preset, run, dataset, generator, objective, extractor)")
+        raise ValueError(
+            "unknown section (known: preset, run, evaluate, dataset, generator, objective, extractor)"
+        )
     return value
 
 

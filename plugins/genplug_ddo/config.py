@@ -89,6 +89,13 @@ class DdoConfig(Config):
         1000, ge=2, description="samples per selection block, on seeds never reported"
     )
     select_blocks: int = Field(2, ge=1, description="selection blocks")
+    reject: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the training images that a candidate must be able to reach (0: none): it is "
+        "out as soon as its samples retrieve too many of them twice, with an error of 5 % (IRS, equation 10)",
+    )
     patience: float = Field(
         0.0,
         ge=0,

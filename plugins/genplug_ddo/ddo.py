@@ -15,8 +15,8 @@ from torch import Tensor
 from genplug.checkpoints import digest, load_weights, save_weights
 from genplug.condition import Condition
 from genplug.errors import ConfigError, NonFiniteError
-from genplug.judging import judge
 from genplug.fit import Batch, Rows, StepResult
+from genplug.judging import judge
 from genplug.memory import Fitting
 from genplug.parts import Part
 from genplug.protocols import EvalInputs, NoiseSpec
@@ -38,6 +38,7 @@ from genplug.training import (
 from genplug_ddo.config import PAPER_DIMENSION, DdoConfig
 from genplug_ddo.loss import ddo_loss
 from genplug_ddo.ratio import log_ratio, training_levels
+from genplug_irs.rejection import Gate
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,12 @@ class Judge:
         self.name = (
             f"{config.select}-{config.select_extractor}" if "features" in spec.inputs else config.select
         )
+        self.gate = (
+            Gate.of(run, config.reject, config.select_samples, config.select_extractor)
+            if config.reject
+            else None
+        )
+        self.worst = -math.inf if self.better == "higher" else math.inf
 
     def order(self, score: float) -> float:
         """Return a number that is lower for better scores."""
@@ -206,7 +213,26 @@ class Judge:
 
     def scores(self, generator: Any, label: str) -> tuple[float, ...]:
         """Return the selection score of every block."""
-        return tuple(self._score(generator, label, block) for block in range(self.config.select_blocks))
+        blocks = range(self.config.select_blocks)
+        if self._rejected(generator, label):
+            return tuple(self.worst for _ in blocks)
+        return tuple(self._score(generator, label, block) for block in blocks)
+
+    def _rejected(self, generator: Any, label: str) -> bool:
+        """Sample batch by batch on seeds of their own until the diversity that is asked for is ruled out."""
+        if self.gate is None:
+            return False
+        try:
+            test = self.gate(generator, label, block=self.config.select_blocks, prepare=self._quantised)
+        except NonFiniteError as error:
+            self.run.log.warn(f"{error}; the candidate is out")
+            return True
+        if test.verdict == "rejected":
+            self.run.log.warn(
+                f"candidate {label} is out: {test.duplicates} of its first {test.drawn} samples retrieve a "
+                f"training image again; objective.reject = {self.config.reject:g} allows {test.allowed}"
+            )
+        return test.verdict == "rejected"
 
     def _score(self, generator: Any, label: str, block: int) -> float:
         seeds_N = self.run.seeds("select", self.config.select_samples, block)
@@ -216,7 +242,7 @@ class Judge:
             samples = sample_stage(self.run, name, generator, seeds_N, key, f"candidate {label}")
         except NonFiniteError as error:
             self.run.log.warn(f"{error}; the candidate is out")
-            return -math.inf if self.better == "higher" else math.inf
+            return self.worst
         train = self.run.dataset("train")
         inputs = EvalInputs(self._quantised(samples), held_out=train, train=train)
         found = judge(self.run, [self.part], [self.config.select_extractor], inputs)

@@ -12,5 +12,30 @@ def register_evaluators():
             config="genplug_irs.config:IrsConfig",
             inputs=("samples", "features", "held_out", "train"),
             scores={"irs": "higher", "irs-alpha": "higher", "irs-adjusted": "higher"},
-        )
+        ),
+        EvaluatorSpec(
+            name="measurement-gap",
+            summary="what real data lacks of the ideal IRS, for every extractor and distance",
+            config="genplug_irs.config:MeasurementGapConfig",
+            inputs=("extractors", "held_out", "train"),
+            scores={"measurement-gap": "lower"},
+        ),
+        EvaluatorSpec(
+            name="retrieval-agreement",
+            summary="do extractors retrieve the same training images for real ones: pairs, consensus, shares",
+            config="genplug_irs.config:RetrievalAgreementConfig",
+            inputs=("extractors", "held_out", "train"),
+            scores={
+                "retrieval-agreement": "higher",
+                "retrieval-consensus": "higher",
+                "retrieval-share": "higher",
+            },
+        ),
     ]
+
+
+@hookimpl
+def register_commands(app):
+    from genplug_irs.commands import irs
+
+    app.add_typer(irs, name="irs")

@@ -8,13 +8,16 @@ reading (as printed they are vacuous). `occupancy` has the probabilities.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from genplug_irs.occupancy import NEGLIGIBLE, Observation, first_true, likeliest, pmf
+from genplug_irs.occupancy import Observation, first_true, likeliest, main_pmf, sequences
 
+EXACT = 300  # draws up to which a tie of a tail with the error is looked into
 ALPHA_E = 0.05  # error probability of each bound alone; both together cover with at least 1 - 2 ALPHA_E
 
 
@@ -49,24 +52,54 @@ def estimate_reach(k: int, n: int, N: int, alpha_e: float = ALPHA_E) -> Reach:
     """Return the maximum-likelihood s (Eq. 7) and the Clopper-Pearson bounds (Eqs. 8 and 9, corrected):
 
     s_low = min{s : P(K >= k | s) > alpha_e}, s_high = max{s : P(K <= k | s) > alpha_e}, both within [k, N].
+    Each bound errs with at most alpha_e; an interval that errs with at most alpha_e takes half of it.
     """
     if not 1 <= k <= min(n, N):
         raise ValueError(f"k={k} distinct images need 1 <= k <= min(n={n}, N={N})")
-    seen = Observation(k, n)
-    s_low = first_true(lambda s: seen.p_at_least(s) > alpha_e, k, N)
-    s_high = first_true(lambda s: seen.p_at_most(s + 1) <= alpha_e, k, N)
+    s_low, s_high = bounds(Observation(k, n), N, alpha_e)
     return Reach(N, n, k, likeliest(k, n, N), s_low, s_high)
+
+
+def bounds(seen: Observation, N: int, alpha_e: float) -> tuple[int, int]:
+    """Return s_low and s_high by bisection, both tails being monotone in s."""
+    n, k = seen.n, seen.k
+
+    def above(s: int) -> bool:
+        return _against(alpha_e, seen.p_at_least(s), n, s, range(k, n + 1)) > 0
+
+    def below(s: int) -> bool:
+        return _against(alpha_e, seen.p_at_most(s), n, s, range(1, k + 1)) > 0
+
+    return first_true(above, k, N), first_true(lambda s: not below(s + 1), k, N)
+
+
+def _against(alpha_e: float, p: float, n: int, s: int, ks: range) -> float:
+    """Return the sign of p - alpha_e, p = P(K in ks | n, s); ties, which few draws have, in integers."""
+    if n > EXACT or abs(p - alpha_e) > 1e-11 * alpha_e:
+        return p - alpha_e
+    counts, error = sequences(n, s), Fraction(str(alpha_e))
+    return float(Fraction(sum(counts[k] for k in ks), s**n) - error)
 
 
 def k_min(n: int, s: int, alpha_e: float = ALPHA_E) -> int:
     """Return the smallest k with P(K <= k | n, s) >= alpha_e (Eq. 10); fewer distinct images reject s."""
-    law = pmf(n, s, NEGLIGIBLE)
-    return law.first + int(torch.searchsorted(law.cdf, torch.tensor(alpha_e, dtype=torch.float64)))
+    law = main_pmf(n, s)
+    k = max(law.first, law.quantile(alpha_e) - 1)
+    while _against(alpha_e, float(law.cdf[k - law.first]), n, s, range(1, k + 1)) < 0:
+        k += 1
+    return k
 
 
 def is_rejected(k_so_far: int, drawn: int, n: int, threshold: int) -> bool:
     """Tell after `drawn` of n draws whether K can no longer reach the threshold k_min: stop early."""
     return k_so_far + (n - drawn) < threshold
+
+
+def rejection_power(n: int, s: int, threshold: int) -> float:
+    """Return P(K < k_min | n, s): how often a generator that reaches s images is rejected."""
+    law = main_pmf(n, s)
+    below = threshold - law.first
+    return float(law.cdf[min(below, len(law.p)) - 1]) if below > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -80,28 +113,87 @@ class Ratio:
 
 
 def adjusted_score(
-    k_fake: int, k_real: int, n: int, N: int, draws: int = 1000, level: float = 0.9, seed: int = 0
+    k_fake: int | Sequence[int],
+    k_real: int,
+    n: int,
+    N: int,
+    draws: int = 1000,
+    level: float = 0.9,
+    seed: int = 0,
 ) -> Ratio:
     """Return s_hat(generated) / s_hat(held-out real), n queries each, with a percentile interval.
 
-    The paper gives none; here both K are redrawn from their laws at the estimated s, and both s re-estimated.
+    `k_fake` may be the counts of several folds of n generated samples, over which s_hat is averaged. The
+    paper gives no interval; here every K is redrawn from its law at the estimated s, and all s re-estimated.
     """
-    g = torch.Generator().manual_seed(seed)
-    s_fake, s_real = likeliest(k_fake, n, N), likeliest(k_real, n, N)
-    ratios = _redraw(n, s_fake, N, draws, g) / _redraw(n, s_real, N, draws, g)
+    g, folds = torch.Generator().manual_seed(seed), [k_fake] if isinstance(k_fake, int) else list(k_fake)
+    s_real, fake = likeliest(k_real, n, N), mean_reach(folds, n, N, draws, level, g)
+    ratios = fake.redrawn / _redraw(n, s_real, N, draws, g)
+    low, high = central(ratios, level)
+    value = fake.value / s_real
+    return Ratio(value, min(low, value), max(high, value), level)
+
+
+@dataclass(frozen=True)
+class MeanReach:
+    """The mean s_hat of folds of n samples, its percentile interval and its redraws, in images."""
+
+    value: float
+    low: float
+    high: float
+    redrawn: Tensor
+
+
+def mean_reach(ks: Sequence[int], n: int, N: int, draws: int, level: float, g: torch.Generator) -> MeanReach:
+    """Average s_hat over folds; K of each is redrawn from its law at the s_hat of that fold."""
+    s_hats = [likeliest(k, n, N) for k in ks]
+    value = sum(s_hats) / len(s_hats)
+    redrawn = torch.stack([_redraw(n, s, N, draws, g) for s in s_hats]).mean(0)
+    low, high = central(redrawn, level)
+    return MeanReach(value, min(low, value), max(high, value), redrawn)
+
+
+def central(values: Tensor, level: float) -> tuple[float, float]:
+    """Return the central interval that holds this share of the values."""
     sides = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = ratios.quantile(sides).tolist()
-    return Ratio(s_fake / s_real, low, high, level)
+    low, high = values.quantile(sides).tolist()
+    return low, high
 
 
 def _redraw(n: int, s: int, N: int, draws: int, g: torch.Generator) -> Tensor:
-    values, place = torch.unique(pmf(n, s, NEGLIGIBLE).sample(draws, g), return_inverse=True)
+    values, place = torch.unique(main_pmf(n, s).sample(draws, g), return_inverse=True)
     return torch.tensor([likeliest(int(k), n, N) for k in values], dtype=torch.float64)[place]
 
 
 def retrieval_counts(index_n: Tensor, N: int) -> Tensor:
     """Return how often each of the N training images is retrieved; K counts the positive entries (Eq. 3)."""
     return torch.bincount(index_n.flatten(), minlength=N)
+
+
+def expected_distinct(counts_N: Tensor, m: int) -> float:
+    """Return how many images m of the retrievals hold on average over all choices (rarefaction).
+
+    sum_i 1 - C(n - c_i, m) / C(n, m), c_i how often image i is retrieved, n = sum_i c_i (Hurlbert 1971).
+    """
+    n = int(counts_N.sum())
+    sizes_U, images_U = counts_N[counts_N > 0].unique(return_counts=True)
+    left_U = (n - sizes_U - m).double()
+    log_missed_U = (
+        (n - sizes_U + 1).double().lgamma()
+        - (left_U.clamp_min(0) + 1).lgamma()
+        + math.lgamma(n - m + 1)
+        - math.lgamma(n + 1)
+    )
+    missed_U = log_missed_U.exp().masked_fill(left_U < 0, 0.0)
+    return float((images_U * (1 - missed_U)).sum())
+
+
+def reach_at(counts_N: Tensor, m: int, N: int, alpha_e: float = ALPHA_E) -> Reach:
+    """Estimate from m of the retrievals, with the mean K of all choices of them, rounded.
+
+    Equally likely images give the same s_hat at every m; unequal ones, as real data has, a rising one.
+    """
+    return estimate_reach(max(1, round(expected_distinct(counts_N, m))), m, N, alpha_e)
 
 
 def chao1(counts_N: Tensor) -> float:

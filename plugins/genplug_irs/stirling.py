@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import math
 
-from genplug_irs.occupancy import Observation, log_falling
-
-EXACT_STIRLING = 200_000  # largest n for the exact Stirling number; beyond it Temme's estimate
+from genplug_irs.occupancy import Window
 
 
 def log_stirling2(n: int, k: int) -> float:
-    """Return ln S(n, k), by the exact recursion up to n = EXACT_STIRLING, else by Temme."""
-    if n > EXACT_STIRLING:
-        return log_stirling2_temme(n, k)
+    """Return ln S(n, k), to machine precision: Eq. 5 at s = k, where every draw is of the k seen."""
     if k in (1, n):
         return 0.0
-    seen = Observation(k, n)
-    s = seen.s_0
-    return seen.log_p(s) - float(log_falling(s, k)[-1]) + (n - k) * math.log(s)
+    return float(Window(n, k, k).log_p(k)[0]) - math.lgamma(k + 1) + n * math.log(k)
 
 
 def log_stirling2_temme(n: int, k: int) -> float:

@@ -64,12 +64,76 @@ class TestDigitsClassifier(ExtractorSuite):
     name = "digits-classifier"
 
 
+class TestByol(ExtractorSuite):
+    name = "byol"
+
+
+class TestClip(ExtractorSuite):
+    name = "clip"
+
+
+class TestConvnext(ExtractorSuite):
+    name = "convnext"
+
+
+class TestData2vec(ExtractorSuite):
+    name = "data2vec"
+
+
+class TestDinov2(ExtractorSuite):
+    name = "dinov2"
+
+
+class TestEfficientnetLite0(ExtractorSuite):
+    name = "efficientnet-lite0"
+
+
+class TestInceptionFid(ExtractorSuite):
+    name = "inception-fid"
+
+
+class TestMae(ExtractorSuite):
+    name = "mae"
+
+
+class TestMocoV3(ExtractorSuite):
+    name = "moco-v3"
+
+
+class TestResnet50(ExtractorSuite):
+    name = "resnet50"
+
+
+class TestSwav(ExtractorSuite):
+    name = "swav"
+
+
+class TestTimm(ExtractorSuite):
+    name = "timm"
+
+
+class TestVae(ExtractorSuite):
+    name = "vae"
+
+
+class TestVitS(ExtractorSuite):
+    name = "vit-s"
+
+
 class TestEuclidean(DistanceSuite):
     name = "euclidean"
 
 
 class TestCosine(DistanceSuite):
     name = "cosine"
+
+
+class TestSquared(DistanceSuite):
+    name = "squared"
+
+
+class TestPerceptual(DistanceSuite):
+    name = "perceptual"
 
 
 class TestPretrain(ObjectiveSuite):
@@ -90,6 +154,57 @@ class TestPrdc(EvaluatorSuite):
 
 class TestIrs(EvaluatorSuite):
     name = "irs"
+
+
+class TestFdInfinity(EvaluatorSuite):
+    name = "fd-infinity"
+
+
+class TestSpatialFrechet(EvaluatorSuite):
+    name = "spatial-frechet"
+    extractor = "inception-fid"
+
+
+class TestKernel(EvaluatorSuite):
+    name = "kernel"
+
+
+class TestSlicedWasserstein(EvaluatorSuite):
+    name = "sliced-wasserstein"
+
+
+class TestRealism(EvaluatorSuite):
+    name = "realism"
+
+
+class TestAuthenticity(EvaluatorSuite):
+    name = "authenticity"
+
+
+class TestCt(EvaluatorSuite):
+    name = "ct"
+
+
+class TestInceptionScore(EvaluatorSuite):
+    name = "inception-score"
+    extractor = "digits-classifier"
+
+
+class TestVendi(EvaluatorSuite):
+    name = "vendi"
+
+
+class TestCost(EvaluatorSuite):
+    name = "cost"
+
+
+class TestMeasurementGap(EvaluatorSuite):
+    name = "measurement-gap"
+
+
+class TestRetrievalAgreement(EvaluatorSuite):
+    name = "retrieval-agreement"
+    extractors = ("pixels", "digits-classifier")
 
 
 class TestDigits(DatasetSuite):

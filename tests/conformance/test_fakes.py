@@ -83,6 +83,15 @@ class TestMean(ExtractorSuite):
     name = "fake-mean"
 
 
+class TestLinear(ExtractorSuite):
+    name = "fake-linear"
+
+
+class TestLinearWithTanh(ExtractorSuite):
+    name = "fake-linear"
+    options = {"nonlinearity": "tanh"}
+
+
 class TestGap(EvaluatorSuite):
     name = "fake-gap"
     extractor = "fake-mean"

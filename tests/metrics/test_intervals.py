@@ -7,12 +7,14 @@ import torch
 from scipy import stats  # type: ignore[import-untyped]
 from torch import Tensor
 
-from genplug_metrics.frechet import GaussianStats, fit_gaussian, frechet_from_features
+from genplug_metrics.frechet import fit_gaussian, frechet_from_features
 from genplug_metrics.intervals import (
     bootstrap_mean,
     clopper_pearson,
+    difference,
     frechet_jackknife,
     leave_one_out,
+    median_interval,
     student_t,
     wilson,
 )
@@ -63,7 +65,8 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 
 def test_leaving_out_a_part_equals_fitting_the_rest() -> None:
     parts = torch.split(rows(30, 4, 0).double(), 10)
-    got = leave_one_out([GaussianStats(4).update(part) for part in parts])
+    got = list(leave_one_out(parts))
+    assert len(got) == 3
     for g, out in enumerate(got):
         rest = fit_gaussian(torch.cat([part for i, part in enumerate(parts) if i != g]))
         torch.testing.assert_close(out.cov_DD, rest.cov_DD, rtol=1e-12, atol=1e-14)
@@ -94,3 +97,32 @@ def test_too_many_groups_are_refused() -> None:
 @pytest.mark.parametrize("p", [0.9, 0.95, 0.975, 0.995])
 def test_student_quantiles_are_within_a_percent(p: float, dof: int) -> None:
     assert student_t(p, dof) == pytest.approx(stats.t.ppf(p, dof), rel=0.01)
+
+
+def test_the_interval_of_a_difference_equals_a_published_one() -> None:
+    """Newcombe 1998, table II, method 10: 56/70 - 48/80 at 95 %."""
+    a, b = wilson(56, 70, 0.95), wilson(48, 80, 0.95)
+    found = difference(a, 56 / 70, b, 48 / 80)
+    assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [5, 10, 101])
+def test_the_interval_of_a_median_has_the_binomial_level(n: int) -> None:
+    interval = median_interval(torch.arange(1.0, n + 1))
+    j = int(interval.low)
+    assert interval.high == n + 1 - j
+    assert 1 - 2 * stats.binom.cdf(j - 1, n, 0.5) >= 0.9 > 1 - 2 * stats.binom.cdf(j, n, 0.5)
+
+
+def test_too_few_values_for_a_median_say_their_own_level() -> None:
+    interval = median_interval(torch.tensor([3.0, 1.0, 2.0]))
+    assert (interval.low, interval.high, interval.level) == (1, 3, 0.75)
+
+
+@pytest.mark.parametrize("n", [12, 60])
+def test_few_rows_and_many_leave_out_the_same(n: int) -> None:
+    parts = torch.split(rows(n, 20, 0).double(), n // 6)
+    for g, out in enumerate(leave_one_out(parts)):
+        rest = fit_gaussian(torch.cat([part for i, part in enumerate(parts) if i != g]))
+        torch.testing.assert_close(out.cov_DD, rest.cov_DD, rtol=1e-11, atol=1e-13)
+        assert (out.rows_DR is not None) == (n == 12)

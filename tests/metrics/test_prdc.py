@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from genplug_distances.exact import Cosine, Euclidean
-from genplug_metrics.prdc import Prdc, expected_coverage, prdc, radii, realism
+from genplug_metrics.prdc import Convention, Prdc, expected_coverage, prdc, radii, realism
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_a.safetensors"
 KS = (1, 3, 5)
@@ -48,19 +48,20 @@ def brute_force(x: Tensor, y: Tensor, k: int, strict: bool) -> list[float]:
 
 @pytest.mark.parametrize("block_bytes", [2**28, 2**14])
 @pytest.mark.parametrize(
-    ("prefix", "strict", "key"),
+    ("prefix", "convention", "key"),
     [
-        ("", True, "prdc"),
-        ("", False, "improved_pr"),
-        ("ties_", True, "ties_prdc"),
-        ("ties_", False, "ties_prdc_le"),
+        ("", "<", "prdc"),
+        ("", "<=", "improved_pr"),
+        ("", "published", "improved_pr"),
+        ("ties_", "<", "ties_prdc"),
+        ("ties_", "<=", "ties_prdc_le"),
     ],
 )
 def test_scores_equal_the_golden_ones(
-    golden: dict[str, Tensor], prefix: str, strict: bool, key: str, block_bytes: int
+    golden: dict[str, Tensor], prefix: str, convention: Convention, key: str, block_bytes: int
 ) -> None:
     real, fake = golden[f"in/{prefix}real"], golden[f"in/{prefix}fake"]
-    for k, score in prdc(real, fake, KS, strict=strict, distance=Euclidean(block_bytes)).items():
+    for k, score in prdc(real, fake, KS, convention=convention, distance=Euclidean(block_bytes)).items():
         expected = golden[f"out/{key}_k{k}"].tolist()
         assert four(score)[: len(expected)] == pytest.approx(expected, abs=1e-12)
 
@@ -78,18 +79,18 @@ def test_realism_equals_the_golden_one(golden: dict[str, Tensor], k: int) -> Non
     torch.testing.assert_close(got, golden[f"out/realism_k{k}"], rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("convention", ["<", "<="])
 @pytest.mark.parametrize("levels", [2, 4])
-def test_duplicates_and_ties_equal_brute_force(strict: bool, levels: int) -> None:
+def test_duplicates_and_ties_equal_brute_force(convention: Convention, levels: int) -> None:
     g = torch.Generator().manual_seed(levels)
     x, y = (torch.randint(levels, (n, 3), generator=g).float() / 3 for n in (70, 50))
-    for k, score in prdc(x, y, (1, 2, 9), strict=strict, distance=Euclidean(2**12)).items():
-        assert four(score) == pytest.approx(brute_force(x, y, k, strict), abs=1e-12)
+    for k, score in prdc(x, y, (1, 2, 9), convention=convention, distance=Euclidean(2**12)).items():
+        assert four(score) == pytest.approx(brute_force(x, y, k, convention == "<"), abs=1e-12)
 
 
 def test_equal_sets_are_wholly_inside_closed_balls() -> None:
     x = rows(50, 4, 0)
-    score = prdc(x, x, (3,), strict=False)[3]
+    score = prdc(x, x, (3,), convention="<=")[3]
     assert (score.precision, score.recall, score.coverage) == (1, 1, 1)
     assert score.density == pytest.approx(4 / 3)  # each row is in its own ball and in three others on average
 

@@ -110,3 +110,30 @@ def test_a_run_of_two_equals_a_run_of_one(
     ]
     assert counts[0] == counts[1]
     assert samples in counts[0]
+
+
+def test_an_evaluation_by_two_processes_gives_what_one_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with a cache of its own: both extract, the second one in shares; one process speaks."""
+    words = [
+        "evaluate",
+        "fake-rings:held-out",
+        "fake-rings:train",
+        "--extractor",
+        "pixels",
+        "--json",
+        "--quiet",
+    ]
+    words += ["--evaluator", "frechet", "--evaluator", "prdc", "--set", "run.batch_size=7"]
+    found = []
+    for processes in (1, 2):
+        monkeypatch.setenv("GENPLUG_CACHE", str(tmp_path / f"cache-{processes}"))
+        command = [sys.executable, "-m", "genplug", *words, "--set", f"runtime.processes={processes}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    one, two = found
+    assert {name: score["value"] for name, score in one.items() if name != "run"} == pytest.approx(
+        {name: score["value"] for name, score in two.items() if name != "run"}, rel=1e-6
+    )

@@ -80,7 +80,7 @@ def _misfit(value: StoredTensor) -> str:
 
 
 def _view(value: StoredTensor) -> Tensor:
-    """Return the elements as they lie in the file; copied only where they are not aligned."""
+    """Return the elements as they lie in the file; copied only where they are not aligned, or text there."""
     kind = np.dtype(_NUMPY[value.storage.dtype])
     if math.prod(value.size) == 0:
         elements = np.empty(value.size, kind)
@@ -88,7 +88,8 @@ def _view(value: StoredTensor) -> Tensor:
         steps = zip(value.size, value.stride, strict=True)
         strides = [step * kind.itemsize if n > 1 else 0 for n, step in steps]
         elements = np.ndarray(value.size, kind, value.storage.data, value.offset * kind.itemsize, strides)
-    tensor = torch.from_numpy(elements if elements.flags.aligned else elements.copy())
+    usable = elements.flags.aligned and elements.flags.writeable
+    tensor = torch.from_numpy(elements if usable else elements.copy())
     if value.storage.dtype == "bool":
         return tensor != 0
     return tensor.view(torch.bfloat16) if value.storage.dtype == "bfloat16" else tensor

@@ -222,7 +222,7 @@ def _as_tensor(array: Any, name: str, reading: Reading) -> StoredTensor:
     """Return an array as a tensor; its bytes stay where they are."""
     dtype = array.dtype if isinstance(array, Array) else None
     kind = ARRAYS.get(dtype.code) if dtype is not None and dtype.order == "<" else None
-    if kind is None:
+    if dtype is None or kind is None:
         raise reading.refused(f"{shown(name)} is no array of numbers that tensors have")
     itemsize, numel = int(dtype.code[1:]), math.prod(array.shape)
     if len(array.data) != numel * itemsize:

@@ -10,6 +10,7 @@ from genplug import (
     ExtractorSpec,
     GeneratorSpec,
     ObjectiveSpec,
+    Preset,
     hookimpl,
 )
 
@@ -116,8 +117,30 @@ def register_extractors():
             config=_CONFIG + "MeanConfig",
             modality="any",
             outputs=("mean",),
-        )
+        ),
+        ExtractorSpec(
+            name="fake-linear",
+            summary="a linear map with published weights",
+            config=_CONFIG + "LinearConfig",
+            modality="points",
+            outputs=("features", "half", "squares"),
+            argument="nonlinearity",
+            preset="fake-linear.a",
+            tiny={"weights": "none", "preset": "none"},
+        ),
     ]
+
+
+@hookimpl
+def register_presets():
+    yield Preset(
+        name="fake-linear.a",
+        kind="extractor",
+        address="file:///nowhere/linear.pt",
+        format="torch",
+        licence="MIT",
+        values={"width": 3},
+    )
 
 
 @hookimpl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -141,6 +141,16 @@ class MeanConfig(Config):
 
     def build(self, run: Any) -> Any:
         return _part("Mean")
+
+
+class LinearConfig(Config):
+    """A network of two layouts: the published one has another name, and its matrix is turned."""
+
+    width: int = Field(3, ge=1, le=64, description="features")
+    nonlinearity: Literal["none", "tanh"] = Field("none", description="what follows the map")
+
+    def build(self, run: Any) -> Any:
+        return _part("Linear", self, run.device)
 
 
 class GapConfig(Config):
