@@ -1,29 +1,25 @@
-"""Choose the backend of a distance."""
+"""Choose who searches for a distance."""
 
 from __future__ import annotations
 
-from genplug.errors import GenplugError
+from genplug.errors import ConfigError
+from genplug.log import Log
 from genplug.protocols import Distance
 from genplug_distances import faiss_backend
 from genplug_distances.config import DistanceConfig
-from genplug_distances.exact import Cosine, Euclidean
+from genplug_distances.exact import Euclidean
 
 
-def euclidean(config: DistanceConfig) -> Distance:
-    """Return the Euclidean distance with the configured search."""
-    return _searching(Euclidean(config.block_mb << 20), config)
-
-
-def cosine(config: DistanceConfig) -> Distance:
-    """Return the cosine distance with the configured search."""
-    return _searching(Cosine(config.block_mb << 20), config)
-
-
-def _searching(distance: Euclidean, config: DistanceConfig) -> Distance:
-    if config.backend != "faiss":
+def searching(distance: Euclidean, config: DistanceConfig, log: Log) -> Distance:
+    """Return the distance, with its index searched as configured."""
+    approximate = config.index != "flat"
+    if config.backend == "torch" and approximate:
+        raise ConfigError(f"index '{config.index}' is one of faiss; use backend 'faiss' or index 'flat'")
+    if config.backend != "faiss" and not approximate:
         return distance
     if not faiss_backend.available():
-        raise GenplugError(
-            "backend 'faiss' is missing or broken here; use backend 'torch', which is exact too"
+        raise ConfigError(
+            "faiss is missing or broken here; use backend 'torch' and index 'flat', which are exact"
         )
-    return faiss_backend.FaissBackend(distance)
+    knobs = config.model_dump(include=set(faiss_backend.Knobs.__annotations__))
+    return faiss_backend.FaissBackend(distance, faiss_backend.Knobs(**knobs), log)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genplug_features.config import RandomInceptionConfig
+from genplug_features.pretrained import in_parts, initialise_for_relu_, seeded
 
 
 class RandomInception:
@@ -27,19 +28,16 @@ class RandomInception:
 
     def __call__(self, batch: Tensor) -> dict[str, Tensor]:
         """Return the features of preprocessed images."""
-        return {"features": self.network(batch).to(torch.float32)}
+        return in_parts(lambda some: {"features": self.network(some).to(torch.float32)}, batch)
 
 
 def seeded_inception(seed: int) -> nn.Module:
     """Build the network; its weights are a pure function of the seed (He initialisation)."""
     from torchvision.models import inception_v3
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = inception_v3(weights=None, init_weights=False, aux_logits=False, transform_input=False)
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        initialise_for_relu_(network)
     network.fc = nn.Identity()
-    frozen: nn.Module = network.eval().requires_grad_(False)
+    frozen: nn.Module = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     return frozen

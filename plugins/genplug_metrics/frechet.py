@@ -10,10 +10,13 @@ Legend: N rows, D feature width, R rank.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from genplug_metrics.gram import congruence, gram
 
 EPS = 2.0**-52
 PIECE_BYTES = 2**26
@@ -21,16 +24,44 @@ PIECE_BYTES = 2**26
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Mean and unbiased covariance (divisor n - 1), float64, of n rows; n = None when it is not known."""
+    """Mean and unbiased covariance (divisor n - 1), float64, of n rows; n = None when it is not known.
+
+    `rows_DR` is a factor of the covariance where one is at hand.
+    """
 
     mu_D: Tensor
     cov_DD: Tensor
     n: int | None = None
+    rows_DR: Tensor | None = None
 
     @property
     def rank(self) -> int:
         """Largest rank the covariance can have: n rows span n - 1 directions about their mean."""
         return len(self.mu_D) if self.n is None else min(len(self.mu_D), self.n - 1)
+
+    @cached_property
+    def cholesky(self) -> Tensor | None:
+        """L_DD with L L^T = covariance, or None if the covariance is singular."""
+        if self.rank < len(self.mu_D):
+            return None
+        L_DD, info = torch.linalg.cholesky_ex(self.cov_DD)
+        return L_DD if int(info) == 0 else None
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """F_DR with F F^T = covariance: rows or Cholesky where they are exact, else scaled eigenvectors."""
+        if self.rows_DR is not None:
+            return self.rows_DR
+        L_DD, width = self.cholesky, len(self.mu_D)
+        if L_DD is not None:
+            pivot_D = L_DD.diagonal().square()
+            if bool(pivot_D.min() > width * EPS * pivot_D.max()):
+                return L_DD
+        lam_D, U_DD = torch.linalg.eigh(self.cov_DD)
+        lam_R, U_DR = lam_D[width - self.rank :], U_DD[:, width - self.rank :]
+        kept = lam_R > width * EPS * lam_D[-1].clamp_min(0)
+        F_DR: Tensor = U_DR[:, kept] * lam_R[kept].sqrt()
+        return F_DR
 
 
 @dataclass(frozen=True)
@@ -61,13 +92,17 @@ class GaussianStats:
             x_ND = piece_ND.to(self.mu_D.device).double()
             mu_D = x_ND.mean(0)
             x_ND = x_ND - mu_D
-            self._add(len(x_ND), mu_D, x_ND.T @ x_ND)
+            self._add(len(x_ND), mu_D, gram(x_ND))
         return self
 
     def merge(self, other: GaussianStats) -> GaussianStats:
         """Add the rows of another instance; the order of merging matters only by rounding."""
         self._add(other.n, other.mu_D.to(self.mu_D.device), other.scatter_DD.to(self.mu_D.device))
         return self
+
+    def copy(self) -> GaussianStats:
+        """Return an independent copy."""
+        return GaussianStats(len(self.mu_D), self.mu_D.device).merge(self)
 
     def _add(self, n: int, mu_D: Tensor, scatter_DD: Tensor) -> None:
         total = self.n + n
@@ -93,43 +128,26 @@ def fit_gaussian(feat_ND: Tensor) -> Gaussian:
     return GaussianStats(feat_ND.shape[1], device).update(feat_ND).finish()
 
 
+def fit_rows(feat_ND: Tensor) -> Gaussian:
+    """Fit as `fit_gaussian`; at most D rows, centred, serve as the factor of their covariance."""
+    fitted = fit_gaussian(feat_ND)
+    if fitted.rank == len(fitted.mu_D):
+        return fitted
+    centred_ND = feat_ND.detach().to(fitted.mu_D.device).double() - fitted.mu_D
+    return replace(fitted, rows_DR=centred_ND.T / float(len(feat_ND) - 1) ** 0.5)
+
+
 def frechet_distance(a: Gaussian, b: Gaussian) -> Frechet:
     """Return the Frechet distance of two Gaussians of equal width, of any rank."""
     if a.mu_D.shape != b.mu_D.shape:
         raise ValueError(f"feature widths differ: {len(a.mu_D)} and {len(b.mu_D)}")
     root = _trace_root_fast(a, b)
-    return _frechet(a, b, _nuclear_norm(factor(a), factor(b)) if root is None else root)
+    return _frechet(a, b, _nuclear_norm(a.factor, b.factor) if root is None else root)
 
 
 def frechet_from_features(x_ND: Tensor, y_ND: Tensor) -> Frechet:
-    """Return the Frechet distance of two feature sets; at most D rows serve, centred, as their own factor."""
-    a, b = fit_gaussian(x_ND), fit_gaussian(y_ND)
-    if min(a.rank, b.rank) == len(a.mu_D):
-        return frechet_distance(a, b)
-    return _frechet(a, b, _nuclear_norm(_row_factor(x_ND, a), _row_factor(y_ND, b)))
-
-
-def factor(g: Gaussian) -> Tensor:
-    """Return F_DR with F F^T = covariance: Cholesky at full rank, else scaled eigenvectors."""
-    L_DD: Tensor
-    width, (L_DD, info) = len(g.mu_D), torch.linalg.cholesky_ex(g.cov_DD)
-    pivot_D = L_DD.diagonal().square()
-    if g.rank == width and int(info) == 0 and bool(pivot_D.min() > width * EPS * pivot_D.max()):
-        return L_DD
-    lam_D, U_DD = torch.linalg.eigh(g.cov_DD)
-    lam_R, U_DR = lam_D[width - g.rank :], U_DD[:, width - g.rank :]
-    kept = lam_R > width * EPS * lam_D[-1].clamp_min(0)
-    F_DR: Tensor = U_DR[:, kept] * lam_R[kept].sqrt()
-    return F_DR
-
-
-def _row_factor(x_ND: Tensor, g: Gaussian) -> Tensor:
-    """Return F_DR from the centred rows when they are few, else from the covariance."""
-    if g.rank == len(g.mu_D):
-        return factor(g)
-    centred_ND = x_ND.detach().to(g.mu_D.device).double() - g.mu_D
-    F_DR: Tensor = centred_ND.T / float(len(x_ND) - 1) ** 0.5
-    return F_DR
+    """Return the Frechet distance of two feature sets."""
+    return frechet_distance(fit_rows(x_ND), fit_rows(y_ND))
 
 
 def _nuclear_norm(F_DR: Tensor, G_DR: Tensor) -> float:
@@ -142,12 +160,10 @@ def _trace_root_fast(a: Gaussian, b: Gaussian) -> float | None:
 
     Each eigenvalue lam carries an error of about EPS max(lam), so its root one of EPS max(lam) / (2 root).
     """
-    if min(a.rank, b.rank) < len(a.mu_D):
+    L_DD = a.cholesky
+    if L_DD is None or b.rank < len(b.mu_D):
         return None
-    L_DD, info = torch.linalg.cholesky_ex(a.cov_DD)
-    if int(info) != 0:
-        return None
-    lam_D = torch.linalg.eigvalsh(L_DD.T @ b.cov_DD @ L_DD)
+    lam_D = torch.linalg.eigvalsh(congruence(L_DD, b.cov_DD))
     if not bool(lam_D[0] > len(lam_D) * EPS * lam_D[-1]):
         return None
     error = float((EPS * lam_D[-1] / (2 * lam_D.sqrt())).sum())

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
-from genplug_metrics.frechet import Gaussian, GaussianStats, frechet_distance
+from genplug_metrics.frechet import Gaussian, GaussianStats, fit_rows, frechet_distance
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,14 @@ def wilson(successes: int, n: int, level: float = 0.9) -> Interval:
     half = math.sqrt(z2 * p * (1 - p) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
     low, high = max(0.0, centre - half), min(1.0, centre + half)
     return Interval(low if successes else 0.0, high if successes < n else 1.0, level, "wilson score")
+
+
+def difference(a: Interval, share_a: float, b: Interval, share_b: float) -> Interval:
+    """Return the interval of a difference of two shares from their own (Newcombe 1998, method 10)."""
+    value = share_a - share_b
+    low = value - math.hypot(share_a - a.low, b.high - share_b)
+    high = value + math.hypot(a.high - share_a, share_b - b.low)
+    return Interval(low, high, a.level, f"difference of two {a.kind} intervals")
 
 
 def clopper_pearson(successes: int, n: int, level: float = 0.9) -> Interval:
@@ -73,6 +81,31 @@ def _bisect(above: Callable[[float], bool]) -> float:
     return high
 
 
+# --- quantiles ------------------------------------------------------------------------------------------
+
+
+def normal(level: float) -> float:
+    """Return the z of a two-sided normal interval of a level: 1.645 for 0.9."""
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def median_interval(values_N: Tensor, level: float = 0.9) -> Interval:
+    """Return the order statistics that hold the median with at least this probability, for any distribution.
+
+    [x_(j), x_(n+1-j)] with the largest j that has P(B < j) <= (1 - level) / 2 for B binomial(n, 1/2). Where
+    values are too few for any j it is their range, with the level that this has.
+    """
+    n, tail, j = len(values_N), (1 - level) / 2, 0
+    ordered_N = values_N.detach().double().sort().values
+    while 2 * (j + 1) <= n and 1 - _upper_tail(j + 1, n, 0.5) <= tail:
+        j += 1
+    if j:
+        low, high = float(ordered_N[j - 1]), float(ordered_N[n - j])
+        return Interval(low, high, level, "order statistics around the median")
+    reached = 1 - 2.0 ** (1 - n)
+    return Interval(float(ordered_N[0]), float(ordered_N[-1]), reached, "range of the few values")
+
+
 # --- resampling -----------------------------------------------------------------------------------------
 
 
@@ -99,7 +132,12 @@ def percentiles(values: Sequence[float], level: float, kind: str) -> Interval:
 
 
 def frechet_jackknife(
-    x_ND: Tensor, y_MD: Tensor, groups: int = 20, level: float = 0.9, seed: int = 0
+    x_ND: Tensor,
+    y_MD: Tensor,
+    groups: int = 20,
+    level: float = 0.9,
+    seed: int = 0,
+    full: float | None = None,
 ) -> Interval:
     """Return the interval of the Frechet distance between samples of *these sizes*, by leaving out rows.
 
@@ -110,8 +148,8 @@ def frechet_jackknife(
 
     It measures how much the printed number changes with other samples of the same sizes. It is no interval
     for the distance of the distributions: the distance of finite samples is biased upwards by O(1/n), the
-    bootstrap would add the same bias again, and neither is corrected here. Cost: one pass over the rows and
-    G + 1 distances, whatever N and M.
+    bootstrap would add the same bias again, and neither is corrected here. Cost: log2 G passes over the rows
+    and G + 1 distances, whatever N and M; one less where the distance of all rows is given as `full`.
     """
     if not 2 <= groups <= min(len(x_ND), len(y_MD)) // 2:
         sizes = f"{len(x_ND)} and {len(y_MD)}"
@@ -119,30 +157,72 @@ def frechet_jackknife(
     g = generator(seed)
     without_x, without_y = (leave_one_out(_deal(feat, groups, g)) for feat in (x_ND, y_MD))
     values = [frechet_distance(a, b).value for a, b in zip(without_x, without_y, strict=True)]
-    theta = torch.tensor(values, dtype=torch.float64)
-    full = frechet_distance(_fit_all(x_ND), _fit_all(y_MD)).value
-    half = student_t((1 + level) / 2, groups - 1) * math.sqrt((groups - 1) * float(theta.var(correction=0)))
-    return Interval(max(0.0, full - half), full + half, level, f"jackknife over {groups} groups of rows")
+    if full is None:
+        full = frechet_distance(fit_rows(x_ND), fit_rows(y_MD)).value
+    return jackknife(full, values, level, f"jackknife over {groups} groups of rows", least=0.0)
 
 
-def _fit_all(feat_ND: Tensor) -> Gaussian:
-    return GaussianStats(feat_ND.shape[1]).update(feat_ND).finish()
+def frechet_jackknife_to(
+    x_ND: Tensor,
+    reference: Gaussian,
+    groups: int = 20,
+    level: float = 0.9,
+    seed: int = 0,
+    full: float | None = None,
+) -> Interval:
+    """Return the interval as `frechet_jackknife` does, for a reference of which only statistics are known."""
+    values = [
+        frechet_distance(a, reference).value for a in leave_one_out(_deal(x_ND, groups, generator(seed)))
+    ]
+    if full is None:
+        full = frechet_distance(fit_rows(x_ND), reference).value
+    kind = f"jackknife over {groups} groups of generated rows, the reference as it is"
+    return jackknife(full, values, level, kind, least=0.0)
 
 
-def _deal(feat_ND: Tensor, groups: int, g: torch.Generator) -> list[GaussianStats]:
-    rows = torch.randperm(len(feat_ND), generator=g).to(feat_ND.device).tensor_split(groups)
-    return [GaussianStats(feat_ND.shape[1]).update(feat_ND[r]) for r in rows]
+def jackknife(
+    full: float, values: Sequence[float], level: float, kind: str, least: float = -math.inf
+) -> Interval:
+    """Return full +- t sqrt(variance) from G values, each without one of G groups; cut off at `least`."""
+    groups = len(values)
+    variance = (groups - 1) * float(torch.tensor(values, dtype=torch.float64).var(correction=0))
+    half = student_t((1 + level) / 2, groups - 1) * math.sqrt(variance)
+    return Interval(max(least, full - half), full + half, level, kind)
 
 
-def leave_one_out(parts: Sequence[GaussianStats]) -> list[Gaussian]:
-    """Return the Gaussian without each part in turn, by merging what comes before it and after it."""
-    width = len(parts[0].mu_D)
-    before, after = [GaussianStats(width)], [GaussianStats(width)]
-    for first, last in zip(parts[:-1], reversed(parts[1:]), strict=True):
-        before.append(GaussianStats(width).merge(before[-1]).merge(first))
-        after.append(GaussianStats(width).merge(after[-1]).merge(last))
-    pairs = zip(before, reversed(after), strict=True)
-    return [GaussianStats(width).merge(b).merge(a).finish() for b, a in pairs]
+def deal(n: int, groups: int, g: torch.Generator) -> tuple[Tensor, ...]:
+    """Return the row numbers of each of G groups, dealt at random."""
+    return torch.randperm(n, generator=g).tensor_split(groups)
+
+
+def _deal(feat_ND: Tensor, groups: int, g: torch.Generator) -> list[Tensor]:
+    return [feat_ND[rows.to(feat_ND.device)] for rows in deal(len(feat_ND), groups, g)]
+
+
+def leave_one_out(parts: Sequence[Tensor]) -> Iterator[Gaussian]:
+    """Yield the Gaussian of all rows but those of each part in turn."""
+    left = sum(map(len, parts)) - max(map(len, parts))
+    if left > parts[0].shape[1]:
+        yield from _by_halving(parts, GaussianStats(parts[0].shape[1]))
+    else:  # few rows, which serve as factors of their covariance
+        for out in range(len(parts)):
+            yield fit_rows(torch.cat([part for number, part in enumerate(parts) if number != out]))
+
+
+def _by_halving(parts: Sequence[Tensor], outside: GaussianStats) -> Iterator[Gaussian]:
+    """Leave parts out by adding the rows of one half to what is outside the other.
+
+    So a row is added once per level, few covariances are in memory at a time, and nothing is subtracted.
+    """
+    if len(parts) == 1:
+        yield outside.finish()
+        return
+    middle = len(parts) // 2
+    for inner, outer in ((parts[:middle], parts[middle:]), (parts[middle:], parts[:middle])):
+        grown = outside.copy()
+        for part in outer:
+            grown.update(part)
+        yield from _by_halving(inner, grown)
 
 
 def student_t(p: float, dof: int) -> float:

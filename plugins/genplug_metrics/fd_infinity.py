@@ -1,0 +1,56 @@
+"""Frechet distance of infinitely many generated samples, by extrapolation.
+
+The distance of n samples to a fixed reference is biased upwards by nearly b / n (Chong and Forsyth 2020), so
+the distances of growing subsets are fitted by a + b / n; the intercept a is the estimate. It may fall below
+zero by chance. The bias that a finite reference has of its own stays.
+
+Legend: N generated rows, D feature width, S subset sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from genplug_metrics.frechet import Gaussian, GaussianStats, frechet_distance
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """Subset sizes, their distances and the least-squares line value + slope / n."""
+
+    sizes: tuple[int, ...]
+    distances_S: Tensor
+    value: float
+    slope: float
+
+
+def fd_infinity(feat_ND: Tensor, reference: Gaussian, sizes: Sequence[int]) -> Extrapolation:
+    """Extrapolate from the first sizes[0], sizes[1], ... rows, in random order; sizes ascend.
+
+    Each subset holds the one before it, so one pass over the rows serves all.
+    """
+    stats, distances = GaussianStats(feat_ND.shape[1]), []
+    for start, stop in pairwise([0, *sizes]):
+        stats.update(feat_ND[start:stop])
+        distances.append(frechet_distance(stats.finish(), reference).value)
+    distances_S = torch.tensor(distances, dtype=torch.float64)
+    value, slope = line([1 / n for n in sizes], distances_S)
+    return Extrapolation(tuple(sizes), distances_S, value, slope)
+
+
+def line(x: Sequence[float], y_S: Tensor) -> tuple[float, float]:
+    """Return intercept and slope of the least-squares line through at least two different x."""
+    x_S = torch.tensor(x, dtype=torch.float64)
+    centred_S = x_S - x_S.mean()
+    slope = float((centred_S @ y_S) / centred_S.square().sum())
+    return float(y_S.mean()) - slope * float(x_S.mean()), slope
+
+
+def even_sizes(smallest: int, largest: int, count: int) -> list[int]:
+    """Return distinct subset sizes, evenly spread from `smallest` to `largest`, both included."""
+    return sorted({round(smallest + i * (largest - smallest) / (count - 1)) for i in range(count)})
