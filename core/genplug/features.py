@@ -10,6 +10,7 @@ never a file name: renamed folders hit, changed ones miss.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import zlib
 from collections.abc import Iterable
@@ -85,9 +86,8 @@ class _Cache:
         """Return cached features, or None; damaged ones and those of other weights count as absent."""
         path, said = self._path(want), self._facts(want)
         try:
-            feat_ND = load_weights(path)["features"]
-            known = read_metadata(path)
-        except (WeightsError, KeyError):
+            feat_ND, known = _load(path)
+        except (WeightsError, KeyError, ValueError):
             return None
         if any(known.get(key) != value for key, value in said.items()) or len(feat_ND) != len(self.samples):
             return None
@@ -105,8 +105,8 @@ class _Cache:
         """Return a finished chunk of a pass that was cut short."""
         path = self._chunk(want, rows)
         try:
-            feat_ND, known = load_weights(path)["features"], read_metadata(path)
-        except (WeightsError, KeyError):
+            feat_ND, known = _load(path)
+        except (WeightsError, KeyError, ValueError):
             return None
         whole = len(feat_ND) == len(rows) and known.get("crc32") == _checksum(feat_ND)
         return feat_ND if whole else None
@@ -132,7 +132,8 @@ class _Cache:
 
     def _save(self, path: Path, want: Want, feat_ND: Tensor) -> None:
         try:
-            save_weights({"features": feat_ND}, path, {**self._facts(want), "crc32": _checksum(feat_ND)})
+            about = json.dumps({**self._facts(want), "crc32": _checksum(feat_ND)})
+            save_weights({"features": feat_ND}, path, {"about": about})
         except OSError as error:
             reason, log = error.strerror or error, self.run.log
             self.run.once(
@@ -150,6 +151,12 @@ class _Cache:
     def _chunk(self, want: Want, rows: range) -> Path:
         name = f"{rows.start:09d}-{rows.stop:09d}.safetensors"
         return self._path(want).with_suffix(".partial") / name
+
+
+def _load(path: Path) -> tuple[Tensor, dict[str, str]]:
+    """Return features and what their file says of them."""
+    known: dict[str, str] = json.loads(read_metadata(path)["about"])
+    return load_weights(path)["features"], known
 
 
 def _checksum(feat_ND: Tensor) -> str:

@@ -150,7 +150,9 @@ def _published(preset: Preset, again: bool, log: Log) -> tuple[Downloaded, bool]
         if here.is_file():
             log.info(f"{preset.name}: taken from {here}")
             return Downloaded(here, sha256_of(here), here.stat().st_size), here == placed
-    by_hand = f"download {address.url} elsewhere, place it at {placed} and repeat genplug fetch {preset.name}"
+    by_hand = (
+        f"download {address.url} elsewhere, place it at {placed} and repeat genplug fetch {preset.asked}"
+    )
     if address.is_remote and (variable := _offline()):
         raise WeightsError(f"{variable} is set, so nothing is downloaded; {by_hand}")
     try:
@@ -201,7 +203,7 @@ def _place(preset: Preset, published: Downloaded, weights: Path, log: Log) -> Re
     from genplug.foreign import convert
     from genplug.networks import expected
 
-    network = expected(preset.reference or preset.name)
+    network = expected(preset.asked)
     log.info(f"{preset.name}: converting")
     partial = weights.with_name(f".{weights.name}.{os.getpid()}")
     try:

@@ -74,6 +74,7 @@ def run(
         {part.head: part for part in resolved.extractors},
     )
     check_data(worker, resolved)
+    check_splits(worker, resolved)
     with claimed(
         worker, directory, lambda: prepare(directory, resolved, force), "wait for it or choose another --out"
     ):
@@ -94,6 +95,17 @@ def check_data(worker: Run, resolved: Resolved) -> None:
         if shape is not None and shape != data.shape:
             raise DataError(
                 f"generator {generator.name!r} makes samples of shape {shape}; {data.name} holds {data.shape}"
+            )
+
+
+def check_splits(worker: Run, resolved: Resolved) -> None:
+    """Refuse held-out samples that are the training ones, where an evaluator compares them."""
+    if any(_takes(part, "train") and _takes(part, "held_out") for part in resolved.evaluators):
+        train, held_out = (worker.dataset(split) for split in ("train", "held-out"))
+        if train.fingerprint == held_out.fingerprint:
+            raise DataError(
+                f"{train.name} and {held_out.name}: training and held-out samples are the same; "
+                "name real samples that no training saw"
             )
 
 

@@ -206,6 +206,11 @@ class Preset:
     origin: str = ""
 
     @property
+    def asked(self) -> str:
+        """What a user types for it."""
+        return self.reference or self.name
+
+    @property
     def family(self) -> str:
         """The component that this is a preset of."""
         return self.name.partition(".")[0]

@@ -14,9 +14,10 @@ Pickles are read as inert values: nothing in a file is run.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from genplug.arrays import read_numbers
 from genplug.errors import DataError, WeightsError
 
 SPATIAL = "spatial"
+ADM_CHANNELS = 7  # of the map that ADM takes for its sFID: the first ones of `mixed_6/conv`
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,17 @@ def _of_arrays(path: Path, arrays: Mapping[str, Any]) -> tuple[Moments, ...]:
     about = _about(path, arrays.get("about"))
     if "mu_s" not in arrays or "sigma_s" not in arrays:
         return (_moments(path, arrays["mu"], arrays["sigma"], **about),)
-    spatial = _moments(path, arrays["mu_s"], arrays["sigma_s"], score="fid", output=SPATIAL)
+    spatial = _channels_first(_moments(path, arrays["mu_s"], arrays["sigma_s"], score="fid", output=SPATIAL))
     return _moments(path, arrays["mu"], arrays["sigma"], score="fid"), spatial
+
+
+def _channels_first(moments: Moments) -> Moments:
+    """Return ADM's spatial moments, whose features are height, width, channel, as extractors give them."""
+    side = math.isqrt(len(moments.mu_D) // ADM_CHANNELS)
+    if ADM_CHANNELS * side**2 != len(moments.mu_D):
+        return moments
+    order = torch.arange(len(moments.mu_D)).reshape(side, side, ADM_CHANNELS).permute(2, 0, 1).flatten()
+    return replace(moments, mu_D=moments.mu_D[order], cov_DD=moments.cov_DD[order][:, order])
 
 
 def _about(path: Path, stored: Any) -> dict[str, Any]:

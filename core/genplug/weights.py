@@ -62,7 +62,7 @@ def find(preset: Preset | None, path: str | None) -> Path | None:
         module = preset.address.removeprefix("package:").partition("/")[0]
         remedy = f"install the package that holds {module!r}"
     else:
-        found, remedy = cached_path(preset), f"genplug fetch {preset.reference or preset.name}"
+        found, remedy = cached_path(preset), f"genplug fetch {preset.asked}"
     if not found.is_file():
         raise WeightsError(f"the weights of {preset.name!r} are not at {found}; {remedy}")
     return found
@@ -96,7 +96,7 @@ def _check(path: Path, preset: Preset) -> None:
     """Compare a file with its known sha256: the registry's for shipped weights, else that of the fetch."""
     receipt = None if is_shipped(preset) else read_receipt(path)
     if receipt is not None and (reason := disagreement(receipt, preset)):
-        raise WeightsError(f"{path} {reason}; replace it with genplug fetch {preset.name} --force")
+        raise WeightsError(f"{path} {reason}; replace it with genplug fetch {preset.asked} --force")
     expected = preset.sha256 if is_shipped(preset) else receipt and receipt.weights_sha256
     if not expected:
         return
@@ -105,7 +105,7 @@ def _check(path: Path, preset: Preset) -> None:
         known = "preset says" if is_shipped(preset) else "was fetched"
         raise WeightsError(
             f"{path} has sha256 {found}, not {expected} as {known}; "
-            f"remove it{'' if is_shipped(preset) else f' and repeat genplug fetch {preset.name}'}"
+            f"remove it{'' if is_shipped(preset) else f' and repeat genplug fetch {preset.asked}'}"
         )
 
 

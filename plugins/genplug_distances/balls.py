@@ -91,4 +91,5 @@ def membership(
         for block in products(x, y, frame, Sizes.of(x.width, block_bytes)):
             of_x.see(block)
             of_y.see(block.mirrored)
+            del block  # before the next one is made, which can then have its memory
     return Membership(of_x.open, of_x.closed, of_y.open, of_y.closed)

@@ -30,7 +30,7 @@ from genplug_distances.product import (
 
 SIDE = 2048  # rows and columns of a block
 GROUP = 32  # columns of a group
-PILOT = 256  # rows that are tried before the arithmetic is chosen
+PILOT = 64  # rows that are tried before the arithmetic is chosen
 WORTHWHILE = 0.003  # share of pairs that may be left to float64 before bfloat16 costs more than it saves
 NARROW = 256  # features from which on the product is what takes the time
 

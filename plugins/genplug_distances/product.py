@@ -9,7 +9,7 @@ is s = (T - |z_a - z_b|^2) / 2. Whatever the order of its sum in float32, its er
 
     gamma_K (3/2 |z_a|^2 + 3/2 |z_b|^2 + T/2),  gamma_K = K u / (1 - K u),  u = 2^-24       (Higham 2002, 3.1)
 
-with that of the norms, which are such sums too. Where the result is stored in bfloat16 there is 2^-8 |s| more,
+with that of the norms, which are such sums too. Where the result is stored in bfloat16 it is 2^-8 |s| more,
 which is nothing for distances near sqrt(T): T is chosen where decisions fall. By the triangle inequality
 |d - |z_a - z_b|| <= delta_a + delta_b. So both arithmetics give true bounds, more or less narrow ones, and
 what is decided with their help is the same.
@@ -35,7 +35,7 @@ from genplug_distances.points import Points, slices
 
 TINY = torch.finfo(torch.float32).tiny
 ALIGNED = 32  # widths are padded to a multiple of it
-SAMPLE = 2048  # rows that place the centre
+SAMPLE = 512  # rows that place the centre
 PIECE = 2**18  # elements that are prepared at a time: they stay in the cache
 
 
@@ -148,10 +148,15 @@ class Rows:
 
 def make_frame(a: Points, b: Points) -> Frame:
     """Centre about the mean of b; scale both sets to coordinates below about one."""
-    peak = 1.0 if a.unit else max(float(p.x_ND.aminmax()[i].abs()) for p in (a, b) for i in (0, 1))
+    peak = 1.0 if a.unit else max(_peak(points) for points in ([a] if a is b else [a, b]))
     scale = 2.0 ** -math.ceil(math.log2(peak)) if peak > 0 else 1.0
     some = slice(0, None, math.ceil(len(b) / SAMPLE))
     return Frame((b.wide(some) * scale).mean(0).float(), scale)
+
+
+def _peak(points: Points) -> float:
+    low, high = points.x_ND.aminmax()
+    return max(-float(low), float(high))
 
 
 @dataclass(frozen=True)

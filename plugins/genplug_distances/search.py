@@ -125,6 +125,7 @@ def nearest(
             if own is not None:
                 block.s_IJ.diagonal(block.first[0] + own - block.first[1]).fill_(-math.inf)
             result.see(block)
+            del block  # before the next one is made, which can then have its memory
         return result.finish()
 
 
@@ -145,4 +146,5 @@ def nearest_self(
             else:
                 result.see(block)
                 result.see(block.mirrored)
+            del block
         return result.finish()

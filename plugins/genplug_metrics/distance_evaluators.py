@@ -14,7 +14,7 @@ from genplug.runtime import Run
 from genplug.subsets import ranked
 from genplug_metrics.config import FdInfinityConfig, FrechetConfig, KernelConfig, SlicedConfig
 from genplug_metrics.fd_infinity import even_sizes, fd_infinity
-from genplug_metrics.frechet import Frechet, Gaussian, fit_gaussian, fit_rows, frechet_distance
+from genplug_metrics.frechet import Frechet, Gaussian, fit_rows, frechet_distance
 from genplug_metrics.intervals import (
     Interval,
     deal,
@@ -116,7 +116,7 @@ class FdInfinityEvaluator:
                 f"fd-infinity on {extractor}: its smallest subset has {sizes[0]} samples for {width} "
                 f"features; the bias is no line in 1/n there, so use 4 x {width} generated samples or more",
             )
-        found = fd_infinity(fake_MD, fit_gaussian(real_ND), sizes)
+        found = fd_infinity(fake_MD, fit_rows(real_ND), sizes)
         groups = min(self.config.groups, sizes[0] // 2, len(real_ND) // 2)
         spread = self._jackknife(real_ND, fake_MD, sizes, groups, found.value, g) if groups >= 2 else _NONE
         extra = {"slope": found.slope, "sizes": list(found.sizes), "distances": found.distances_S.tolist()}
@@ -136,7 +136,7 @@ class FdInfinityEvaluator:
         parts = deal(len(real_ND), groups, g)
         for number, part in enumerate(parts):
             kept = torch.arange(len(fake_MD)) % groups != number
-            reference = fit_gaussian(_without(real_ND, part))
+            reference = fit_rows(_without(real_ND, part))
             cut = [int(kept[:size].sum()) for size in sizes]
             values.append(fd_infinity(fake_MD[kept], reference, cut).value)
         return jackknife(full, values, LEVEL, f"jackknife over {groups} groups of rows, the line fitted anew")

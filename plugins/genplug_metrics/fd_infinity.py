@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from genplug_metrics.frechet import Gaussian, GaussianStats, frechet_distance
+from genplug_metrics.frechet import Gaussian, GaussianStats, fit_rows, frechet_distance
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ def fd_infinity(feat_ND: Tensor, reference: Gaussian, sizes: Sequence[int]) -> E
     stats, distances = GaussianStats(feat_ND.shape[1]), []
     for start, stop in pairwise([0, *sizes]):
         stats.update(feat_ND[start:stop])
-        distances.append(frechet_distance(stats.finish(), reference).value)
+        few = stop <= feat_ND.shape[1]
+        subset = fit_rows(feat_ND[:stop]) if few else stats.finish()
+        distances.append(frechet_distance(subset, reference).value)
     distances_S = torch.tensor(distances, dtype=torch.float64)
     value, slope = line([1 / n for n in sizes], distances_S)
     return Extrapolation(tuple(sizes), distances_S, value, slope)

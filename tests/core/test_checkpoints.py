@@ -92,7 +92,7 @@ def test_missing_weights_of_a_preset_say_where_they_belong() -> None:
         WeightsError, match=r"'x\.far' are not at .*x\.far\.safetensors; genplug fetch x\.far"
     ):
         find(preset, None)
-    with pytest.raises(WeightsError, match="reinstall"):
+    with pytest.raises(WeightsError, match="install the package that holds 'no_such_package'"):
         find(Preset(name="x.near", address="package:no_such_package/x.safetensors"), None)
     assert find(Preset(name="x.none"), None) is None
 

@@ -55,12 +55,16 @@ def test_force_empties_a_run(tmp_path: Path) -> None:
 
 
 def test_held_out_files_of_their_own_have_a_floor(tmp_path: Path) -> None:
-    for name in ("train", "test"):
-        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32))
+    for seed, name in enumerate(("train", "test")):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(seed).normal(size=(40, 2)).astype(np.float32))
     sets = [("dataset.path", str(tmp_path / "train.npy")), ("dataset.held_out_path", f"{tmp_path}/test.npy")]
     named = {"dataset": "files", "evaluators": ["fake-gap", "irs"], "extractors": ["pixels"]}
     floor = run(tmp_path / "x", sets=sets, **named).metrics["floor"]
     assert {"irs-pixels", "irs-adjusted-pixels"} < set(floor)
+    np.save(tmp_path / "test.npy", np.load(tmp_path / "train.npy"))
+    with pytest.raises(DataError, match="training and held-out samples are the same"):
+        run(tmp_path / "y", sets=sets, **named)
+    assert not (tmp_path / "y").exists()
 
 
 def test_a_path_on_the_command_line_wins_over_the_one_in_a_file(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_mean_and_covariance_of_unknown_origin_are_taken_and_it_is_said(tmp_path
 
 def test_edm2s_reference_pickle_is_read_by_metric(tmp_path: Path) -> None:
     both = {"fid": {"mu": MU, "sigma": SIGMA}, "fd_dinov2": {"mu": MU + 1, "sigma": SIGMA}}
+    both["fid"]["sigma"] = np.asfortranarray(SIGMA)
     (tmp_path / "img512.pkl").write_bytes(pickle.dumps(both))
     statistics, said = named(read_statistics(tmp_path / "img512.pkl"), {"inception-fid": "fid"})
     assert np.array_equal(statistics.gaussian("inception-fid")[0], MU)
@@ -50,11 +51,17 @@ def test_edm2s_reference_pickle_is_read_by_metric(tmp_path: Path) -> None:
 
 
 def test_a_reference_batch_of_adm_has_spatial_statistics_too(tmp_path: Path) -> None:
-    images = np.zeros((2, 4, 4, 3), np.uint8)
-    np.savez(tmp_path / "x.npz", arr_0=images, mu=MU, sigma=SIGMA, mu_s=MU[:2], sigma_s=SIGMA[:2, :2])
+    """ADM flattens its map with the channels last, extractors have them first."""
+    images, maps = np.zeros((2, 4, 4, 3), np.uint8), RNG.normal(size=(60, 2, 2, 7))
+    flat = maps.reshape(60, -1)
+    spatial = {"mu_s": flat.mean(0), "sigma_s": np.cov(flat, rowvar=False)}
+    np.savez(tmp_path / "x.npz", arr_0=images, mu=MU, sigma=SIGMA, **spatial)
     statistics, _ = named(read_statistics(tmp_path / "x.npz"), {"inception-fid": "fid"})
     assert len(statistics.gaussian("inception-fid")[0]) == 4
-    assert len(statistics.gaussian("inception-fid", "spatial")[0]) == 2
+    ours = maps.transpose(0, 3, 1, 2).reshape(60, -1)
+    mu_D, cov_DD, _ = statistics.gaussian("inception-fid", "spatial")
+    assert np.allclose(mu_D, ours.mean(0))
+    assert np.allclose(cov_DD, np.cov(ours, rowvar=False))
     assert statistics.find("pixels") is None
 
 

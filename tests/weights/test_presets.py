@@ -39,11 +39,20 @@ def test_every_preset_can_be_planned(name: str) -> None:
     preset = PRESETS[name]
     if preset.kind == "generator":
         resolved = genplug.resolve(generator=name, objectives=["none"])
+    elif preset.kind == "extractor":
+        generator = "fake-points" if name.startswith("fake") else "edm2"
+        resolved = genplug.resolve(
+            generator=generator, objectives=["none"], extractors=[name], evaluators=["frechet"]
+        )
     else:
         sets = [(f"objective.{TOLD[key][0]}", TOLD[key][1]) for key in preset.unset]
         resolved = genplug.resolve(generator=FITTING.get(name, "edm2"), objectives=[name], sets=sets)
     plan = genplug.plan(resolved)
-    if preset.kind == "generator" and preset.address and not preset.address.startswith("package:"):
+    remote = preset.address is not None and not preset.address.startswith("package:")
+    if preset.kind == "extractor":
+        assert remote == plan["extractor_weights"][name].endswith(f"genplug fetch {name}")
+        assert preset.licence
+    if preset.kind == "generator" and remote:
         assert plan["generator"]["weights"].endswith(f"genplug fetch {name}")
         assert plan["generator"]["licence"]
 

@@ -41,4 +41,4 @@ def _as_array(name: str, value: Any, source: str, file_bytes: int) -> np.ndarray
     kind = None if value.dtype is None else np.dtype(f"{value.dtype.order}{value.dtype.code}")
     if kind is None or len(value.data) != math.prod(value.shape) * kind.itemsize:
         raise WeightsError(f"{source} is damaged: array {shown(name)} does not have the size of its shape")
-    return np.frombuffer(value.data, kind).reshape(value.shape)
+    return np.frombuffer(value.data, kind).reshape(value.shape, order="F" if value.by_columns else "C")
