@@ -7,6 +7,8 @@ from torch import Tensor
 
 from genplug.random import NoiseSource
 
+_ROWS = 4096  # rows in float64 at a time
+
 
 def ranked(feat_ND: Tensor) -> Tensor:
     """Return the rows in an order that follows from what they hold, not from where they stand."""
@@ -28,4 +30,5 @@ def _ranking(feat_ND: Tensor) -> Tensor:
     """Return row numbers by rank along a fixed random direction: rounding only exchanges next ranks."""
     width = feat_ND.shape[1]
     direction_D = NoiseSource(torch.zeros(1, dtype=torch.int64)).normal((1, width), "rank")[0].double()
-    return (feat_ND.double().cpu() @ direction_D).argsort(stable=True)
+    pieces = [piece_ND.double().cpu() @ direction_D for piece_ND in torch.split(feat_ND, _ROWS)]
+    return torch.cat(pieces).argsort(stable=True)

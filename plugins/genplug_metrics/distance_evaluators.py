@@ -27,8 +27,9 @@ from genplug_metrics.intervals import (
 from genplug_metrics.mmd import Gaussian as Rbf
 from genplug_metrics.mmd import Kernel, Polynomial, draw_subsets, mmd, subset_mmd
 from genplug_metrics.scoring import LEVEL, both_sides, check_counts, generated, score, warn_once
-from genplug_metrics.sliced import moments, sliced_wasserstein
+from genplug_metrics.sliced import leave_one_out, moments, sliced_wasserstein
 
+WIDEST = 2**15  # features: 8 GiB a covariance
 _NONE = Interval(0.0, math.inf, LEVEL, "none: too few samples")
 
 
@@ -39,8 +40,13 @@ class FrechetEvaluator:
         self.config, self.name, self.output = config, name, output
 
     def evaluate(self, inputs: EvalInputs, run: Run) -> dict[str, Score]:
-        """Return the distance, with both of its terms."""
-        if inputs.held_out is not None:
+        """Return the distance, with both of its terms; a file's statistics go before its samples.
+
+        ADM's reference batches hold both, and their statistics are of more images.
+        """
+        known = inputs.statistics and inputs.statistics.find(inputs.extractor or "", self.output)
+        by_samples = inputs.held_out is not None and not known
+        if by_samples:
             real_ND, fake_MD, extractor = both_sides(inputs, run, "a Frechet distance", 2, self.output)
             n: int | None = len(real_ND)
             found, spread = self._to_rows(fake_MD, real_ND, run.seed)
@@ -55,13 +61,14 @@ class FrechetEvaluator:
             "cov_term": found.cov_term,
             "dimensions": width,
             "rank_deficient": min(m, n or m) <= width,
-            "reference": "statistics" if inputs.held_out is None else "samples",
+            "reference": "samples" if by_samples else "statistics",
         }
         if extra["rank_deficient"]:
             _warn_of_low_rank(run, self.name, extractor, m, n, width)
         return {self.name: score(self.name, found.value, spread, (m, n or 0), extractor, extra)}
 
     def _to_rows(self, fake_MD: Tensor, real_ND: Tensor, seed: int) -> tuple[Frechet, Interval]:
+        _check_width(fake_MD.shape[1], max(len(fake_MD), len(real_ND)))
         found = frechet_distance(fit_rows(fake_MD), fit_rows(real_ND))
         groups = min(self.config.groups, len(real_ND) // 2, len(fake_MD) // 2)
         if groups < 2:
@@ -74,6 +81,16 @@ class FrechetEvaluator:
         if groups < 2:
             return found, _NONE
         return found, frechet_jackknife_to(fake_MD, real, groups, LEVEL, seed, found.value)
+
+
+def _check_width(width: int, n: int) -> None:
+    """Refuse covariances that no memory holds, rather than be killed; few rows need none."""
+    if n > width > WIDEST:
+        size = 8 * width**2 / 2**30
+        raise DataError(
+            f"a Frechet distance of {width:,} features has covariances of {size:,.0f} GiB each; "
+            "name an extractor with fewer features"
+        )
 
 
 def _statistics(inputs: EvalInputs, extractor: str, output: str | None, width: int) -> Gaussian:
@@ -108,8 +125,14 @@ class FdInfinityEvaluator:
         """Return `fd-infinity`, with the line and its points."""
         real_ND, fake_MD, extractor = both_sides(inputs, run, "fd-infinity", 8)
         m, width, g = len(fake_MD), fake_MD.shape[1], generator(run.seed)
+        _check_width(width, max(m, len(real_ND)))
         fake_MD = ranked(fake_MD)[torch.randperm(m, generator=g)]
-        sizes = even_sizes(self._smallest(m, width), m, self.config.points)
+        smallest = self.config.smallest or min(max(m // 10, 2 * width), m // 2)
+        if not 2 <= smallest < m:
+            raise DataError(
+                f"fd-infinity cannot begin with {smallest} of {m} samples; set a smallest of 2 to {m - 1}"
+            )
+        sizes = even_sizes(smallest, m, self.config.points)
         if sizes[0] < 2 * width:
             warn_once(
                 run,
@@ -118,15 +141,13 @@ class FdInfinityEvaluator:
             )
         found = fd_infinity(fake_MD, fit_rows(real_ND), sizes)
         groups = min(self.config.groups, sizes[0] // 2, len(real_ND) // 2)
-        spread = self._jackknife(real_ND, fake_MD, sizes, groups, found.value, g) if groups >= 2 else _NONE
+        spread = Interval(-math.inf, math.inf, LEVEL, _NONE.kind)
+        if groups >= 2:
+            spread = self._jackknife(real_ND, fake_MD, sizes, groups, found.value, g)
         extra = {"slope": found.slope, "sizes": list(found.sizes), "distances": found.distances_S.tolist()}
         extra |= {"dimensions": width, "largest": float(found.distances_S[-1])}
         counts = (m, len(real_ND))
         return {"fd-infinity": score("fd-infinity", found.value, spread, counts, extractor, extra)}
-
-    def _smallest(self, m: int, width: int) -> int:
-        """Return the smallest subset: a tenth, but where possible twice as many rows as features."""
-        return self.config.smallest or min(max(m // 10, 2 * width, 2), max(2, m // 2))
 
     def _jackknife(
         self, real_ND: Tensor, fake_MD: Tensor, sizes: list[int], groups: int, full: float, g: torch.Generator
@@ -188,11 +209,11 @@ class SlicedEvaluator:
         n, m, g = len(real_ND), len(fake_MD), generator(run.seed)
         value = sliced_wasserstein(moments(real_ND), moments(fake_MD))
         groups = min(self.config.groups, n // 2, m // 2)
-        parts = zip(deal(n, max(1, groups), g), deal(m, max(1, groups), g), strict=True)
         spread = _NONE
         if groups >= 2:
-            left = [(moments(_without(real_ND, i)), moments(_without(fake_MD, j))) for i, j in parts]
-            values = [sliced_wasserstein(x, y) for x, y in left]
+            sets = ((real_ND, deal(n, groups, g)), (fake_MD, deal(m, groups, g)))
+            left = [leave_one_out([moments(feat[rows]) for rows in parts]) for feat, parts in sets]
+            values = [sliced_wasserstein(x, y) for x, y in zip(*left, strict=True)]
             spread = jackknife(value, values, LEVEL, f"jackknife over {groups} groups of rows", least=0.0)
         extra = {
             "method": "closed form of mean and total variance",

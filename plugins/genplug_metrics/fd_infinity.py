@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from genplug_metrics.frechet import Gaussian, GaussianStats, fit_rows, frechet_distance
+from genplug_metrics.frechet import Fitted, GaussianStats, fit_rows, frechet_distance
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,20 @@ class Extrapolation:
     slope: float
 
 
-def fd_infinity(feat_ND: Tensor, reference: Gaussian, sizes: Sequence[int]) -> Extrapolation:
+def fd_infinity(feat_ND: Tensor, reference: Fitted, sizes: Sequence[int]) -> Extrapolation:
     """Extrapolate from the first sizes[0], sizes[1], ... rows, in random order; sizes ascend.
 
-    Each subset holds the one before it, so one pass over the rows serves all.
+    Each subset holds the one before it, so one pass over the rows serves all that have more than D.
     """
-    stats, distances = GaussianStats(feat_ND.shape[1]), []
-    for start, stop in pairwise([0, *sizes]):
-        stats.update(feat_ND[start:stop])
-        few = stop <= feat_ND.shape[1]
-        subset = fit_rows(feat_ND[:stop]) if few else stats.finish()
+    width = feat_ND.shape[1]
+    stats: GaussianStats | None = None
+    distances, done = [], 0
+    for size in sizes:
+        if size <= width:
+            subset = fit_rows(feat_ND[:size])
+        else:
+            stats = (stats or GaussianStats(width)).update(feat_ND[done:size])
+            subset, done = stats.finish(), size
         distances.append(frechet_distance(subset, reference).value)
     distances_S = torch.tensor(distances, dtype=torch.float64)
     value, slope = line([1 / n for n in sizes], distances_S)

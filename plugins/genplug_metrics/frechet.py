@@ -10,8 +10,9 @@ Legend: N rows, D feature width, R rank.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,20 +25,21 @@ PIECE_BYTES = 2**26
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Mean and unbiased covariance (divisor n - 1), float64, of n rows; n = None when it is not known.
-
-    `rows_DR` is a factor of the covariance where one is at hand.
-    """
+    """Mean and unbiased covariance (divisor n - 1), float64, of n rows; n = None when it is not known."""
 
     mu_D: Tensor
     cov_DD: Tensor
     n: int | None = None
-    rows_DR: Tensor | None = None
 
     @property
     def rank(self) -> int:
         """Largest rank the covariance can have: n rows span n - 1 directions about their mean."""
         return len(self.mu_D) if self.n is None else min(len(self.mu_D), self.n - 1)
+
+    @property
+    def trace(self) -> float:
+        """Total variance."""
+        return float(self.cov_DD.trace())
 
     @cached_property
     def cholesky(self) -> Tensor | None:
@@ -49,9 +51,7 @@ class Gaussian:
 
     @cached_property
     def factor(self) -> Tensor:
-        """F_DR with F F^T = covariance: rows or Cholesky where they are exact, else scaled eigenvectors."""
-        if self.rows_DR is not None:
-            return self.rows_DR
+        """F_DR with F F^T = covariance: Cholesky where it is exact, else scaled eigenvectors."""
         L_DD, width = self.cholesky, len(self.mu_D)
         if L_DD is not None:
             pivot_D = L_DD.diagonal().square()
@@ -62,6 +62,32 @@ class Gaussian:
         kept = lam_R > width * EPS * lam_D[-1].clamp_min(0)
         F_DR: Tensor = U_DR[:, kept] * lam_R[kept].sqrt()
         return F_DR
+
+
+@dataclass(frozen=True)
+class FewRows:
+    """The Gaussian of n <= D rows, whose covariance is never formed: centred and scaled, they are its factor.
+
+    So features may be as wide as images have pixels.
+    """
+
+    mu_D: Tensor
+    factor: Tensor
+
+    cholesky: ClassVar[None] = None
+
+    @property
+    def rank(self) -> int:
+        """Largest rank the covariance can have."""
+        return self.factor.shape[1] - 1
+
+    @property
+    def trace(self) -> float:
+        """Total variance."""
+        return float(self.factor.square().sum())
+
+
+Fitted = Gaussian | FewRows
 
 
 @dataclass(frozen=True)
@@ -128,16 +154,19 @@ def fit_gaussian(feat_ND: Tensor) -> Gaussian:
     return GaussianStats(feat_ND.shape[1], device).update(feat_ND).finish()
 
 
-def fit_rows(feat_ND: Tensor) -> Gaussian:
+def fit_rows(feat_ND: Tensor) -> Fitted:
     """Fit as `fit_gaussian`; at most D rows, centred, serve as the factor of their covariance."""
-    fitted = fit_gaussian(feat_ND)
-    if fitted.rank == len(fitted.mu_D):
-        return fitted
-    centred_ND = feat_ND.detach().to(fitted.mu_D.device).double() - fitted.mu_D
-    return replace(fitted, rows_DR=centred_ND.T / float(len(feat_ND) - 1) ** 0.5)
+    n, width = feat_ND.shape
+    if n > width or n < 2:
+        return fit_gaussian(feat_ND)
+    x_ND = feat_ND.detach().to("cpu" if feat_ND.device.type == "mps" else feat_ND.device).double()
+    if not bool(x_ND.isfinite().all()):
+        raise ValueError("features contain NaN or infinity")
+    mu_D = x_ND.mean(0)
+    return FewRows(mu_D, (x_ND - mu_D).T / float(n - 1) ** 0.5)
 
 
-def frechet_distance(a: Gaussian, b: Gaussian) -> Frechet:
+def frechet_distance(a: Fitted, b: Fitted) -> Frechet:
     """Return the Frechet distance of two Gaussians of equal width, of any rank."""
     if a.mu_D.shape != b.mu_D.shape:
         raise ValueError(f"feature widths differ: {len(a.mu_D)} and {len(b.mu_D)}")
@@ -155,24 +184,24 @@ def _nuclear_norm(F_DR: Tensor, G_DR: Tensor) -> float:
     return float(torch.linalg.svdvals(cross_RR).sum()) if cross_RR.numel() else 0.0
 
 
-def _trace_root_fast(a: Gaussian, b: Gaussian) -> float | None:
+def _trace_root_fast(a: Fitted, b: Fitted) -> float | None:
     """Return tr (S_1 S_2)^(1/2) from the eigenvalues of L^T S_2 L, S_1 = L L^T; None where that is inexact.
 
     Each eigenvalue lam carries an error of about EPS max(lam), so its root one of EPS max(lam) / (2 root).
     """
     L_DD = a.cholesky
-    if L_DD is None or b.rank < len(b.mu_D):
+    if L_DD is None or isinstance(b, FewRows) or b.rank < len(b.mu_D):
         return None
     lam_D = torch.linalg.eigvalsh(congruence(L_DD, b.cov_DD))
     if not bool(lam_D[0] > len(lam_D) * EPS * lam_D[-1]):
         return None
     error = float((EPS * lam_D[-1] / (2 * lam_D.sqrt())).sum())
-    scale = float(a.cov_DD.trace() + b.cov_DD.trace())
+    scale = a.trace + b.trace
     return float(lam_D.sqrt().sum()) if error < 1e-11 * scale else None
 
 
-def _frechet(a: Gaussian, b: Gaussian, trace_root: float) -> Frechet:
+def _frechet(a: Fitted, b: Fitted, trace_root: float) -> Frechet:
     """Put the terms together; the covariance term is >= 0, so a rounding below zero is cut off."""
     mean_term = float((a.mu_D - b.mu_D).square().sum())
-    cov_term = float(a.cov_DD.trace() + b.cov_DD.trace()) - 2 * trace_root
+    cov_term = a.trace + b.trace - 2 * trace_root
     return Frechet(mean_term, max(0.0, cov_term))

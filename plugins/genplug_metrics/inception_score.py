@@ -37,11 +37,11 @@ def parts(n: int, splits: int, convention: Convention = "balanced") -> list[slic
 
 def inception_scores(logits_NK: Tensor, rows: list[slice]) -> Tensor:
     """Return the score of each part, float64 S, each in [1, K]."""
-    logp_NK = logits_NK.detach().double().log_softmax(1)
-    return torch.stack([_score(logp_NK[part]) for part in rows])
+    return torch.stack([_score(logits_NK[part].detach().double()) for part in rows])
 
 
-def _score(logp_NK: Tensor) -> Tensor:
+def _score(logits_NK: Tensor) -> Tensor:
+    logp_NK = logits_NK.log_softmax(1)
     mean_K = logp_NK.logsumexp(0) - torch.tensor(len(logp_NK), dtype=torch.float64).log()
     p_NK = logp_NK.exp()
     return (p_NK * (logp_NK - mean_K)).sum(1).mean().exp()

@@ -13,7 +13,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from genplug_metrics.frechet import Gaussian, GaussianStats, fit_rows, frechet_distance
+from genplug_metrics.frechet import Fitted, Gaussian, GaussianStats, fit_rows, frechet_distance
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _deal(feat_ND: Tensor, groups: int, g: torch.Generator) -> list[Tensor]:
     return [feat_ND[rows.to(feat_ND.device)] for rows in deal(len(feat_ND), groups, g)]
 
 
-def leave_one_out(parts: Sequence[Tensor]) -> Iterator[Gaussian]:
+def leave_one_out(parts: Sequence[Tensor]) -> Iterator[Fitted]:
     """Yield the Gaussian of all rows but those of each part in turn."""
     left = sum(map(len, parts)) - max(map(len, parts))
     if left > parts[0].shape[1]:

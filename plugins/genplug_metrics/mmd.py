@@ -115,12 +115,13 @@ def mmd(x_ND: Tensor, y_MD: Tensor, kernel: Kernel = KID) -> Mmd:
     """Return the sums of all pairs, on the device of the rows; two rows a side are the least."""
     if min(len(x_ND), len(y_MD)) < 2:
         raise ValueError(f"a kernel distance needs at least 2 rows a side, not {len(x_ND)} and {len(y_MD)}")
-    x_ND, y_MD = x_ND.detach().double(), y_MD.detach().double().to(x_ND.device)
+    x_ND, y_MD = x_ND.detach(), y_MD.detach().to(x_ND.device)
     (xx_N, diagonal_x), (yy_M, diagonal_y) = _own_sums(x_ND, kernel), _own_sums(y_MD, kernel)
     xy_N, yx_M = (torch.zeros(len(rows), dtype=torch.float64, device=x_ND.device) for rows in (x_ND, y_MD))
     for i in _slices(len(x_ND)):
+        x_ID = x_ND[i].double()
         for j in _slices(len(y_MD)):
-            k_IJ = kernel(x_ND[i], y_MD[j])
+            k_IJ = kernel(x_ID, y_MD[j].double())
             xy_N[i] += k_IJ.sum(1)
             yx_M[j] += k_IJ.sum(0)
     return Mmd(xx_N, xy_N, yx_M, yy_M, diagonal_x, diagonal_y)
@@ -131,12 +132,13 @@ def _own_sums(x_ND: Tensor, kernel: Kernel) -> tuple[Tensor, float]:
     sum_N, diagonal = torch.zeros(len(x_ND), dtype=torch.float64, device=x_ND.device), 0.0
     blocks = list(_slices(len(x_ND)))
     for number, i in enumerate(blocks):
-        k_II = kernel(x_ND[i], x_ND[i])
+        x_ID = x_ND[i].double()
+        k_II = kernel(x_ID, x_ID)
         diagonal += float(k_II.diagonal().sum())
         k_II.fill_diagonal_(0)
         sum_N[i] += k_II.sum(1)
         for j in blocks[number + 1 :]:
-            k_IJ = kernel(x_ND[i], x_ND[j])
+            k_IJ = kernel(x_ID, x_ND[j].double())
             sum_N[i] += k_IJ.sum(1)
             sum_N[j] += k_IJ.sum(0)
     return sum_N, diagonal

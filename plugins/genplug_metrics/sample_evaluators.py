@@ -82,7 +82,8 @@ class VendiEvaluator:
 
     def _spectrum(self, feat_ND: Tensor, extractor: str, seed: int, vectors: bool = True) -> Spectrum:
         c = self.config
-        landmarks_RD = choose_rows(feat_ND, c.landmarks, seed)
+        wide = len(feat_ND) if c.kernel == "rbf" else min(feat_ND.shape)
+        landmarks_RD = choose_rows(feat_ND, c.landmarks, seed) if wide > c.exact_up_to else None
         try:
             return spectrum(
                 feat_ND,

@@ -89,5 +89,5 @@ def score(
         raise NonFiniteError(
             f"{name} on features of {extractor} is {value}; look for broken or constant samples"
         )
-    kind = f"{interval.level:.0%} {interval.kind}"
+    kind = interval.kind if interval.kind.startswith("none") else f"{interval.level:.0%} {interval.kind}"
     return Score(value, interval.low, interval.high, kind, *counts, extractor=extractor, extra=dict(extra))

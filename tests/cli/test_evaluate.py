@@ -117,3 +117,17 @@ def test_fewer_samples_than_features_is_told_with_its_effect(genplug, here):
     assert outcome.code == 0
     assert "12" in outcome.err
     assert "64" in outcome.err
+
+
+def test_statistics_of_a_reference_batch_go_before_its_images(genplug, here):
+    """They are of more images than the batch holds; scores on samples use the images."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
+    genplug("statistics", "digits:train", "train.npz", "--extractor", "pixels")
+    with np.load("train.npz") as known:
+        np.savez("batch.npz", arr_0=images, **known)
+    command = ("evaluate", "batch.npz", "digits:held-out", "--extractor", "pixels", "--quiet", "--json")
+    found = json.loads(genplug(*command, "--evaluator", "frechet", "--evaluator", "prdc").out)
+    whole = json.loads(genplug("evaluate", "digits:train", *command[2:], "--evaluator", "frechet").out)
+    assert found["fd-pixels"]["extra"]["reference"] == "statistics"
+    assert found["fd-pixels"]["value"] == pytest.approx(whole["fd-pixels"]["value"], rel=1e-9)
+    assert found["recall-pixels"]["n_real"] == 30

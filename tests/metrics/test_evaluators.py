@@ -164,6 +164,18 @@ def test_the_extrapolation_says_its_line_and_warns_where_it_is_none(plain, given
     assert "20 samples for 30 features" in plain.log.warnings[0]
 
 
+@pytest.mark.parametrize("smallest", [1, 50, 99])
+def test_an_extrapolation_from_all_or_one_sample_is_refused(smallest, plain, given) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=f"cannot begin with {smallest} of 50 samples"):
+        judge(FdInfinityConfig(smallest=smallest), given(rows(50, 4, 0), rows(60, 4, 1)), plain)
+
+
+def test_an_extrapolation_without_an_interval_may_be_below_zero(plain, given) -> None:  # type: ignore[no-untyped-def]
+    found = judge(FdInfinityConfig(smallest=2), given(rows(50, 4, 0), rows(60, 4, 0)), plain)
+    assert found.low <= found.value <= found.high
+    assert found.interval == "none: too few samples"
+
+
 # --- kernel distance --------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genplug_metrics.fd_infinity import even_sizes, fd_infinity, line
 from genplug_metrics.frechet import Gaussian, fit_gaussian, frechet_from_features
-from genplug_metrics.sliced import moments, sliced_wasserstein
+from genplug_metrics.sliced import leave_one_out, moments, sliced_wasserstein
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_a.safetensors"
 
@@ -60,6 +60,14 @@ def test_sizes_are_even_distinct_and_end_at_both_ends() -> None:
 def test_the_sliced_distance_equals_the_golden_one(golden: dict[str, Tensor]) -> None:
     got = sliced_wasserstein(moments(golden["in/real"]), moments(golden["in/fake"]))
     assert got == pytest.approx(golden["out/sw_approx"].item(), rel=1e-12)
+
+
+def test_moments_of_parts_merge_to_those_of_all_rows() -> None:
+    x = rows(50, 6, 0) + 100
+    whole, left = moments(x), leave_one_out([moments(part) for part in x.split(13)])
+    assert whole.spread == pytest.approx(float((x.double() - x.double().mean(0)).square().mean()), rel=1e-10)
+    assert left[1].spread == pytest.approx(moments(torch.cat([x[:13], x[26:]])).spread, rel=1e-10)
+    torch.testing.assert_close(left[0].mu_D, x[13:].double().mean(0), rtol=1e-12, atol=0)
 
 
 def test_the_sliced_distance_is_that_of_many_projections() -> None:

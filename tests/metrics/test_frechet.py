@@ -160,3 +160,12 @@ def test_not_a_number_is_refused() -> None:
 def test_different_widths_are_refused() -> None:
     with pytest.raises(ValueError, match="widths differ: 3 and 4"):
         frechet_distance(fit_gaussian(rows(9, 3, 0)), fit_gaussian(rows(9, 4, 0)))
+
+
+def test_few_rows_need_no_covariance_however_wide_they_are() -> None:
+    """150,000 features, as images of 224 pixels have: their covariance would take 168 GiB."""
+    wide = 150_000
+    base, other = rows(5, 3, 0), rows(4, 3, 1)
+    pad = [torch.cat([feat, torch.zeros(len(feat), wide - 3)], 1) for feat in (base, other)]
+    expected = frechet_distance(fit_gaussian(base.double()), fit_gaussian(other.double())).value
+    assert frechet_from_features(*pad).value == pytest.approx(expected, rel=1e-9)

@@ -2,8 +2,7 @@
 
 Both networks get the same random weights in the layout of the published file. Settings are chosen so that
 nothing is drawn: one part, one subset of all images. Its FID takes the square roots of eigenvalues that are
-zero but for rounding where there are fewer images than features, so 64 features of an early layer serve; the
-distance of 2,048 is compared at the accuracy that this leaves.
+zero but for rounding where there are fewer images than features, so 64 features of an early layer serve.
 """
 
 from __future__ import annotations
