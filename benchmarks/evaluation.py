@@ -22,10 +22,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BENCHMARKS = {
-    "neighbours.py": ["--large"],
-    "frechet_vendi.py": [],
+    "neighbours.py": ["--rounds", "2"],
+    "frechet_vendi.py": ["--rounds", "3"],
     "irs.py": [],
-    "extraction.py": [],
+    "extraction.py": ["96", "2"],
 }
 PACKAGES = (
     "torch",
