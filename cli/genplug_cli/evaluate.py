@@ -118,8 +118,8 @@ def _check(real: str | None, generated: str | None, two_forms: bool, html: Path 
         )
     if two_forms:
         raise ConfigError("--json and --csv both print on stdout; choose one")
-    if html is not None and (html.is_dir() or not os.path.isdir(html.absolute().parent)):
-        raise ConfigError(f"--html {str(html)!r}: name a file in a folder that is there")
+    if html is not None and (html.suffix != ".html" or not os.path.isdir(html.absolute().parent)):
+        raise ConfigError(f"--html {str(html)!r}: name a file that ends in .html, in a folder that is there")
 
 
 def _show(scores: Evaluation, as_json: bool, as_csv: bool) -> None:

@@ -70,7 +70,8 @@ def class_distance(first_N: Tensor, second_M: Tensor) -> tuple[float, float]:
 
     By chance each share differs by a normal variable of variance p (1 - p) (1/n + 1/m).
     """
-    classes = 1 + max(int(first_N.max()), int(second_M.max()))
+    both, places = torch.cat([first_N, second_M]).unique(return_inverse=True)
+    first_N, second_M, classes = places[: len(first_N)], places[len(first_N) :], len(both)
     p_K, q_K = (
         torch.bincount(labels, minlength=classes).double() / len(labels) for labels in (first_N, second_M)
     )

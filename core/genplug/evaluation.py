@@ -11,8 +11,8 @@ from torch import Tensor
 
 from genplug.comparing import compare, describe
 from genplug.config import flatten, validate
-from genplug.errors import CapabilityError, DataError, WeightsError
-from genplug.extractors import parse, preset_of, score_name, spec_of
+from genplug.errors import CapabilityError, ConfigError, DataError, WeightsError
+from genplug.extractors import parse, preset_of, spec_of
 from genplug.judging import available, judge_each, missing, modality
 from genplug.log import Heard, Log, Silent
 from genplug.matching import check_modality
@@ -23,7 +23,7 @@ from genplug.protocols import EvalInputs, Score
 from genplug.registry import Catalog, catalog
 from genplug.resolving import Resolver, layer, run_settings
 from genplug.runtime import Run, make_accelerator
-from genplug.samplesets import SampleSet
+from genplug.samplesets import Coloured, SampleSet
 from genplug.settings import RuntimeSettings
 from genplug.specs import EvaluatorSpec
 from genplug.statistics import Statistics
@@ -68,16 +68,13 @@ def evaluate(
     """
     if train is not None and reference is not None:
         raise DataError("give train (real was held out) or reference (real was trained on), not both")
-    installed = catalog()
-    for name in evaluators:
-        installed.get("evaluator", name)
-    for name in extractors:
-        spec_of(installed, name)
+    check_names(evaluators, extractors)
     heard = Heard(log or Silent())
     run, resolver = open_run(real, options, heard)
     inputs = open_inputs(run, real, generated, train)
     held_out = open_samples(run, reference) if reference is not None else None
     asking = dataclasses.replace(inputs, train=inputs.held_out, held_out=held_out) if held_out else inputs
+    asking = in_colour(asking, run)
     check_alike(asking, run)
     evaluators, extractors = chosen(run, resolver, inputs, asking, evaluators, extractors)
     run = seeing(run, resolver, extractors, inputs)
@@ -89,6 +86,18 @@ def evaluate(
     told: Mapping[tuple[str, str], bool] = run.once("features.told", lambda run: {})
     features = [{"samples": n, "extractor": want, "cached": cached} for (n, want), cached in told.items()]
     return Evaluation(scores, {**facts, "features": features, "warnings": heard.warnings}, sets)
+
+
+def check_names(evaluators: Sequence[str], extractors: Sequence[str]) -> None:
+    """Refuse unknown evaluators and extractors before anything is opened."""
+    installed = catalog()
+    for kind, names in (("evaluators", evaluators), ("extractors", extractors)):
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"{kind} must be a list of names, not {names!r}")
+    for name in evaluators:
+        installed.get("evaluator", name)
+    for name in extractors:
+        spec_of(installed, name)
 
 
 def features_of(
@@ -123,8 +132,29 @@ def open_inputs(run: Run, real: Openable, generated: Openable, train: Openable |
         samples=open_samples(run, generated),
         train=open_samples(run, train) if train is not None else None,
     )
+    inputs = in_colour(inputs, run)
     check_alike(inputs, run)
     return inputs
+
+
+def in_colour(inputs: EvalInputs, run: Run) -> EvalInputs:
+    """Return grey images over three channels where others are in colour, and say so."""
+    sets = (inputs.samples, inputs.held_out, inputs.train)
+    if {s.shape[0] for s in sets if s is not None and len(s.shape) == 3} != {1, 3}:
+        return inputs
+
+    def coloured(samples: SampleSet | None) -> SampleSet | None:
+        if samples is None or len(samples.shape) != 3 or samples.shape[0] == 3:
+            return samples
+        run.log.warn(f"{samples.name}: grey read as RGB, as the others are in colour")
+        return Coloured(samples)
+
+    return dataclasses.replace(
+        inputs,
+        samples=coloured(inputs.samples) or inputs.samples,
+        held_out=coloured(inputs.held_out),
+        train=coloured(inputs.train),
+    )
 
 
 def seeing(run: Run, resolver: Resolver, extractors: Sequence[str], inputs: EvalInputs) -> Run:
@@ -142,11 +172,27 @@ def bound(run: Run, inputs: EvalInputs) -> EvalInputs:
         return inputs
     known = dataclasses.replace(
         inputs.statistics,
-        known_as=lambda head: score_name(run, "fd", head),
+        known_as=lambda head: _published_name(run, head),
         fingerprint_of=lambda head: run.extractor(head).fingerprint,
         warn=lambda text: run.once(f"warned.{text}", lambda _: run.log.warn(text)),
     )
     return dataclasses.replace(inputs, statistics=known)
+
+
+def _published_name(run: Run, head: str) -> str:
+    """Return under which name the Frechet distance on an extractor is published; empty if it is not.
+
+    Either the extractor says so, or it is its family's default network with its weights and options as they
+    are published: `fd-FAMILY`.
+    """
+    if name := getattr(run.extractor(head), "score_names", {}).get("fd", ""):
+        return str(name)
+    part = run.extractors.get(head)
+    if part is None or part.preset is None or part.weights is not None:
+        return ""
+    as_published = validate(part.entry.config_model(), part.preset.values, part.name) == part.config
+    is_default = part.preset.name == part.entry.spec.preset
+    return f"fd-{part.name}" if as_published and is_default else ""
 
 
 def _sets(inputs: EvalInputs, reference: SampleSet | None) -> dict[str, SampleSet]:
@@ -165,7 +211,8 @@ def _facts(run: Run, sets: Mapping[str, SampleSet], statistics: Statistics | Non
     facts: dict[str, Any] = {name: describe(one) for name, one in sets.items()}
     if statistics is not None:
         facts["statistics"] = statistics.name
-    for first, second in (("real", "generated"), ("train", "real"), ("real", "reference")):
+    pairs = (("real", "generated"), ("train", "real"), ("train", "generated"), ("real", "reference"))
+    for first, second in pairs:
         if first in sets and second in sets:
             facts[f"{first} and {second}"] = compare(sets[first], sets[second], run.log)
     return facts
@@ -222,10 +269,15 @@ def check_alike(inputs: EvalInputs, run: Run) -> None:
         if run.settings.mixed_sizes and len(other.shape) == len(mine) == 3:
             run.once(f"resized.{other.name}", partial(_warn_resized, inputs.samples, other))
             continue
-        remedy = " or let every extractor resize each image by itself (--mixed-sizes)" * (len(mine) == 3)
+        if len(other.shape) != len(mine):
+            raise DataError(
+                f"{inputs.samples.name} has samples of shape {mine}, {other.name} of {other.shape}: "
+                "images and points cannot be compared"
+            )
+        remedy = ", or let every extractor resize each image by itself (--mixed-sizes)" * (len(mine) == 3)
         raise DataError(
             f"{inputs.samples.name} has samples of shape {mine}, {other.name} of {other.shape}; "
-            f"bring both to one size with one filter,{remedy}".rstrip(",")
+            f"bring both to one size with one filter{remedy}"
         )
 
 

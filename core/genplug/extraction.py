@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from genplug.errors import DataError, unknown
+from genplug.images import quiet
 from genplug.memory import Fitting
 from genplug.samplesets import SampleSet, read_each, row_name
 
@@ -146,7 +147,8 @@ class _Pass:
             head: Fitting(self.run, f"{head} of {self.samples.name}", self.size) for head in self.extractors
         }
         done = len(chunks) - len(missing)
-        with self.run.log.progress(label, len(chunks), "chunk", done) as advance, torch.inference_mode():
+        progress = self.run.log.progress(label, len(chunks), "chunk", done)
+        with quiet(), progress as advance, torch.inference_mode():
             for chunk, seen in self._seen(missing, fitting):
                 for want, feat_ND in seen.items():
                     _check_features(want, self.samples, chunk, feat_ND)

@@ -58,6 +58,8 @@ def parse(text: str) -> Reference:
 def spec_of(catalog: Catalog, reference: str) -> ExtractorSpec:
     """Return the spec of an extractor; an output that it does not have is answered with those it has."""
     parsed = parse(reference)
+    if reference.endswith(("@", ":")):
+        raise CapabilityError(f"extractor {reference!r}: name an output after '@' and an argument after ':'")
     spec = catalog.get("extractor", parsed.family).spec
     assert isinstance(spec, ExtractorSpec)
     if parsed.output and parsed.output not in spec.outputs:

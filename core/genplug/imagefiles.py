@@ -6,9 +6,11 @@ import errno
 import hashlib
 import os
 import stat
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -126,8 +128,13 @@ class ImageFiles:
         return torch.stack(self.read_each(rows))
 
     def read_each(self, rows: Sequence[int]) -> list[Tensor]:
-        """Return decoded images one by one, uint8 CHW."""
-        return _threaded(lambda row: self._decode(row), rows)
+        """Return decoded images one by one, uint8 CHW.
+
+        What Pillow says is silenced in the main thread alone: filters of warnings are not per thread.
+        """
+        alone = threading.current_thread() is threading.main_thread()
+        with quiet() if alone else nullcontext():
+            return _threaded(self._decode, rows)
 
     def row_name(self, row: int) -> str:
         """Return the file of an image."""
@@ -157,9 +164,11 @@ class ImageFiles:
     def _check(self, names: Sequence[str], gone: Sequence[str], skip_bad: bool) -> None:
         """Look at every image before any work: name the bad ones or leave them out."""
         looks: dict[str, Look] = {}
+        with quiet():
+            seen = _threaded(self._look, names)
         bad = [f"{_shown(name)} ({label_sources.LABELS_FILE} lists it, but it is not there)" for name in gone]
         self.file_digests: list[str] = []
-        for name, found in zip(names, _threaded(self._look, names), strict=True):
+        for name, found in zip(names, seen, strict=True):
             if isinstance(found, str):
                 bad.append(f"{_shown(name)} ({found})")
             else:
@@ -233,7 +242,7 @@ def _notes(looks: dict[str, Look], shape: tuple[int, int, int]) -> list[str]:
 
 
 def _threaded(function: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
-    with quiet(), ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(function, items))
 
 

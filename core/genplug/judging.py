@@ -6,18 +6,23 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from genplug.errors import CapabilityError
+from genplug.errors import CapabilityError, DataError
 from genplug.extraction import Want
-from genplug.extractors import score_name, spec_of
+from genplug.extractors import score_name
 from genplug.features import gather, wanted
-from genplug.matching import check_modality
+from genplug.matching import check_modality, sees_features, suited
 from genplug.parts import Part
 from genplug.protocols import EvalInputs, Score
 from genplug.registry import Catalog
 from genplug.runtime import Run
 from genplug.samplesets import SampleSet
-from genplug.specs import EvaluatorSpec, ExtractorSpec, Modality
+from genplug.specs import EvaluatorSpec, Modality
 
+#: How users give what an evaluator lacks.
+REMEDIES = {
+    "train": "name what the generator was trained on with --train SET (or --reference, where REAL is that)",
+    "generators": "a run has them (genplug run)",
+}
 SETS = ("held_out", "samples", "train")
 
 
@@ -41,8 +46,15 @@ def judge_each(
             if samples is not None:
                 sets[id(samples)] = samples
                 wants[id(samples)] += wants_of(spec, inputs.extractors)
+    widths: dict[Want, tuple[int, str]] = {}
     for key, samples in sets.items():
-        gather(run, samples, wants[key])
+        for want, feat_ND in gather(run, samples, wants[key]).items():
+            width, name = widths.setdefault(want, (feat_ND.shape[1], samples.name))
+            if feat_ND.shape[1] != width:
+                raise DataError(
+                    f"{want} gives {width} features for {name} and {feat_ND.shape[1]} for {samples.name}: "
+                    "it does not resize; name another extractor"
+                )
     return {name: score for part, inputs in asked for name, score in _scores(run, part, inputs)}
 
 
@@ -66,11 +78,6 @@ def wants_of(spec: EvaluatorSpec, extractors: Sequence[str]) -> list[Want]:
     return [wanted(reference, output) for reference in extractors for output in (None, *spec.outputs)]
 
 
-def sees_features(spec: EvaluatorSpec) -> bool:
-    """Return whether an evaluator looks at features."""
-    return spec.takes("features") or spec.takes("extractors")
-
-
 def spec_of_evaluator(part: Part) -> EvaluatorSpec:
     """Return the spec of an evaluator."""
     spec = part.entry.spec
@@ -83,29 +90,15 @@ def checked(part: Part, inputs: EvalInputs, catalog: Catalog, extractors: Sequen
     spec = spec_of_evaluator(part)
     check_modality(part, modality(inputs), f"{inputs.samples.name} holds")
     if lacking := missing(spec, available(inputs)):
-        raise CapabilityError(f"evaluator {spec.name!r} needs {', '.join(lacking)}, which is not given")
+        remedies = "".join(f"; {remedy}" for word, remedy in REMEDIES.items() if word in lacking)
+        raise CapabilityError(
+            f"evaluator {spec.name!r} needs {', '.join(lacking)}, which is not given{remedies}"
+        )
     if sees_features(spec) and not extractors:
         raise CapabilityError(
             f"evaluator {spec.name!r} needs features; name an extractor that takes {modality(inputs)}"
         )
     return dataclasses.replace(inputs, extractors=suited(catalog, spec, extractors))
-
-
-def suited(catalog: Catalog, spec: EvaluatorSpec, extractors: Sequence[str]) -> tuple[str, ...]:
-    """Return the extractors that have the outputs that an evaluator needs by name."""
-    if not sees_features(spec):
-        return ()
-    fit = tuple(name for name in extractors if set(spec.outputs) <= set(spec_of(catalog, name).outputs))
-    if not fit:
-        entries = [entry.spec for entry in catalog.entries["extractor"].values()]
-        known = [
-            e.name for e in entries if isinstance(e, ExtractorSpec) and set(spec.outputs) <= set(e.outputs)
-        ]
-        raise CapabilityError(
-            f"evaluator {spec.name!r} needs an extractor with output {', '.join(spec.outputs)}; "
-            f"those that have it: {', '.join(sorted(known)) or 'none'}"
-        )
-    return fit
 
 
 def missing(spec: EvaluatorSpec, there: Iterable[str]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from genplug.config import GeneratorConfig
 from genplug.errors import CapabilityError
+from genplug.extractors import spec_of
 from genplug.parts import Part, Reference, Resolved
 from genplug.registry import Catalog
-from genplug.specs import GeneratorSpec, ObjectiveSpec, unmet
+from genplug.specs import EvaluatorSpec, ExtractorSpec, GeneratorSpec, ObjectiveSpec, unmet
 
 
 def provided(part: Part) -> frozenset[str]:
@@ -37,6 +38,9 @@ def match(resolved: Resolved) -> None:
         has = has - set(spec.removes) | set(spec.adds)
         source = f"the result of {spec.name!r}"
     match_references(resolved.generator, resolved.references)
+    for part in resolved.evaluators:
+        if isinstance(part.entry.spec, EvaluatorSpec) and resolved.extractors:
+            suited(resolved.catalog, part.entry.spec, [one.reference for one in resolved.extractors])
     for part in (*resolved.objectives, *resolved.evaluators, *resolved.extractors):
         check_modality(
             part, resolved.generator.entry.spec.modality, f"generator {resolved.generator.name!r} makes"
@@ -54,6 +58,28 @@ def check_modality(part: Part, wanted: str, source: str) -> None:
     spec = part.entry.spec
     if "any" not in (spec.modality, wanted) and spec.modality != wanted:
         raise CapabilityError(f"{spec.kind} {part.name!r} takes {spec.modality}; {source} {wanted}")
+
+
+def sees_features(spec: EvaluatorSpec) -> bool:
+    """Return whether an evaluator looks at features."""
+    return spec.takes("features") or spec.takes("extractors")
+
+
+def suited(catalog: Catalog, spec: EvaluatorSpec, extractors: Sequence[str]) -> tuple[str, ...]:
+    """Return the extractors that have the outputs that an evaluator needs by name."""
+    if not sees_features(spec):
+        return ()
+    fit = tuple(name for name in extractors if set(spec.outputs) <= set(spec_of(catalog, name).outputs))
+    if not fit:
+        entries = [entry.spec for entry in catalog.entries["extractor"].values()]
+        known = [
+            e.name for e in entries if isinstance(e, ExtractorSpec) and set(spec.outputs) <= set(e.outputs)
+        ]
+        raise CapabilityError(
+            f"evaluator {spec.name!r} needs an extractor with output {', '.join(spec.outputs)}; "
+            f"those that have it: {', '.join(sorted(known)) or 'none'}"
+        )
+    return fit
 
 
 def _mismatch(spec: ObjectiveSpec, has: frozenset[str], source: str, installed: Catalog) -> str:

@@ -15,14 +15,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from genplug.errors import CapabilityError, DataError
-from genplug.evaluation import bound, check_alike, default_extractors, open_run, seeing
+from genplug.evaluation import bound, check_alike, check_names, default_extractors, open_run, seeing
 from genplug.extraction import Want, extract
-from genplug.judging import judge, spec_of_evaluator, suited, wants_of
+from genplug.judging import judge, spec_of_evaluator, wants_of
 from genplug.log import Log, Silent
+from genplug.matching import suited
 from genplug.opening import Openable, open_real, open_samples
 from genplug.protocols import EvalInputs, Score
 from genplug.resolving import Resolver
@@ -46,6 +48,7 @@ def meter(
     `real` and `train` are as in `genplug.evaluate`, opened once; real samples may come in batches
     too (`meter.update(real=images)`). Without `extractors`, those of `genplug.evaluate`.
     """
+    check_names(evaluators, extractors)
     run, resolver = open_run("" if real is None else real, options, log or Silent())
     return Meter(run, resolver, evaluators, extractors, real, train)
 
@@ -62,6 +65,10 @@ class Meter:
         real: Openable | None,
         train: Openable | None,
     ) -> None:
+        if run.accelerator.num_processes > 1:
+            raise CapabilityError(
+                "a meter sees the batches of one process; gather them, or use genplug.evaluate"
+            )
         self._run, self._resolver, self._extractors = run, resolver, tuple(extractors)
         self._judges = resolver.named("evaluator", evaluators)
         for part in self._judges:
@@ -80,11 +87,11 @@ class Meter:
     ) -> None:
         """Add a batch: uint8 images NCHW in [0, 255], or float32 points ND, of any length."""
         for name, batch in {"generated": generated, "real": real, "train": train}.items():
-            if batch is None:
+            if batch is None or len(batch) == 0:
                 continue
             if _PARTS[name] in self._opened:
                 raise DataError(f"this meter was given its {name} samples when it was made")
-            self._add(_PARTS[name], ArraySet(batch.detach().cpu(), name=name))
+            self._add(_PARTS[name], ArraySet(as_tensor(batch, name), name=name))
 
     def _add(self, part: str, samples: ArraySet) -> None:
         first = next(iter((*self._seen.values(), *self._opened.values())), samples)
@@ -119,6 +126,15 @@ class Meter:
     def reset(self) -> None:
         """Forget all batches; sets that were given when the meter was made stay."""
         self._seen.clear()
+
+
+def as_tensor(batch: Any, name: str) -> Tensor:
+    """Return a batch, a tensor or numpy array, as a tensor on the CPU."""
+    if isinstance(batch, np.ndarray):
+        batch = torch.from_numpy(np.ascontiguousarray(batch))
+    if not isinstance(batch, Tensor):
+        raise DataError(f"{name} samples must be a tensor or a numpy array, not {type(batch).__name__}")
+    return batch.detach().cpu()
 
 
 class _Seen:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from genplug.errors import DataError, nearest
@@ -16,21 +19,26 @@ from genplug.samplesets import ArraySet, Joined, SampleSet
 from genplug.sampling import open_samples as open_shards
 from genplug.statistics import Statistics, read_statistics
 
-Openable = str | Path | Tensor | SampleSet
+Openable = str | Path | Tensor | np.ndarray[Any, Any] | SampleSet
 
 
 def open_samples(run: Run, reference: Openable) -> SampleSet:
     """Open a sample set.
 
     `reference` is a path (folder, `.zip`, `.npz`, `.npy`), a data set with its split
-    (`digits:train`), samples of a run (`runs/x:improved`), a tensor, or a sample set.
+    (`digits:train`), samples of a run (`runs/x:improved`), a tensor or array, or a sample set.
     With `run.skip_bad`, images that cannot be read are left out and counted in a warning; what
     reading changes (CMYK, grey among colour, turned by EXIF) is said too.
     """
+    if isinstance(reference, np.ndarray):
+        reference = torch.from_numpy(np.ascontiguousarray(reference))
     if isinstance(reference, Tensor):
         return ArraySet(reference)
     if isinstance(reference, SampleSet):
         return reference
+    if not isinstance(reference, str | Path):
+        kinds = "a path, a data set with its split, a run, a tensor, an array or a sample set"
+        raise DataError(f"samples must be {kinds}, not {type(reference).__name__}")
     text = str(reference)
     directory, role = split_reference(text)
     if directory is not None:

@@ -33,7 +33,8 @@ class Registry:
     def preset(self, name: str) -> Preset:
         """Return a preset, or raise with the nearest name."""
         if name not in self.presets:
-            raise unknown("preset", name, self.presets)
+            family = [preset.name for preset in self.of(name.partition(".")[0])]
+            raise unknown("preset", name, family or self.presets)
         return self.presets[name]
 
     def with_recorded(self, entries: Mapping[str, Any], origin: str) -> Registry:

@@ -133,6 +133,38 @@ class Quantised:
         return (level * (255 / top)).round().to(torch.uint8)
 
 
+class Coloured:
+    """Grey images over three channels, to be compared with images in colour."""
+
+    def __init__(self, whole: SampleSet) -> None:
+        self.whole, self.name, self.labels = whole, whole.name, whole.labels
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the whole's fingerprint, marked."""
+        return f"{self.whole.fingerprint}:rgb"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of one sample."""
+        return (3, *self.whole.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Return the samples at these rows."""
+        return self.whole.read(rows).expand(-1, 3, -1, -1)
+
+    def read_each(self, rows: Sequence[int]) -> list[Tensor]:
+        """Return the samples one by one."""
+        return [sample.expand(3, -1, -1) for sample in read_each(self.whole, rows)]
+
+    def row_name(self, row: int) -> str:
+        """Return what the whole calls this row."""
+        return row_name(self.whole, row)
+
+
 class Joined:
     """Several sets of one shape, one after the other."""
 

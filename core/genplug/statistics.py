@@ -78,6 +78,11 @@ class Statistics:
             DataError: the file has none of this extractor and output.
         """
         found = self.find(reference, output)
+        head = reference.partition("@")[0]
+        if found is None and not output and any(entry.reference == head for entry in self.entries):
+            raise DataError(
+                f"{self.name} is of {head} with another output, weights or options; make it again"
+            )
         if found is None:
             held = ", ".join(self._shown(entry) for entry in self.entries)
             raise DataError(

@@ -57,6 +57,7 @@ def class_removal(
     from genplug_irs import class_removal as experiment
     from genplug_irs.pages import write_page
 
+    _make_folder(out)
     settings = RunSettings()
     run = Run(make_accelerator(settings, RuntimeSettings()), settings, log=terminal.log())
     found = experiment.class_removal(run, dataset, extractor or ["pixels"], seeds, train_parts, error)
@@ -71,6 +72,18 @@ def class_removal(
         terminal.say(terminal.table(_measure_rows(name, one)))
         terminal.say()
     terminal.say(f"{out}/index.html")
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder before the work, so that none is lost."""
+    from genplug.errors import DataError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"--out {out}: cannot be made ({error.strerror or error}); name a folder of yours"
+        ) from None
 
 
 def _measure_rows(extractor: str, found: dict[str, Any]) -> Sequence[Sequence[str]]:

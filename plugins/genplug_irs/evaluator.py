@@ -13,7 +13,7 @@ from genplug.errors import DataError
 from genplug.protocols import EvalInputs, Score
 from genplug.runtime import Run
 from genplug.samplesets import SampleSet
-from genplug.subsets import choose_rows
+from genplug.subsets import choose_rows, ranked
 from genplug_irs.config import BoundsConfig, IrsConfig
 from genplug_irs.plots import Curve, curve_plot
 from genplug_irs.retrieval import Corpus, Retrieved, check_held_out, corpus_of, retrieve, two_pools
@@ -27,6 +27,7 @@ from genplug_irs.statistics import (
     k_min,
     mean_reach,
     reach_at,
+    share_of,
 )
 
 POINTS = 24  # of a drawn curve
@@ -58,7 +59,7 @@ class IrsEvaluator:
         corpus = corpus_of(run.features(train, extractor))
 
         def search(some: SampleSet, count: int) -> Retrieved:
-            rows_nD = choose_rows(run.features(some, extractor), count, run.seed)
+            rows_nD = ranked(choose_rows(run.features(some, extractor), count, run.seed))
             return retrieve(run, rows_nD, corpus, self.config.distance)
 
         fake, real = search(samples, n * folds), search(held_out, n)
@@ -67,9 +68,9 @@ class IrsEvaluator:
 
 
 def _folds(found: Retrieved, n: int, seed: int) -> list[Retrieved]:
-    """Cut into parts of n by a seed; the order of the samples does not matter, their distances do."""
+    """Cut into parts of n by a seed; rows are ranked by what they hold, so their order does not matter."""
     drawn = torch.randperm(len(found.d_n), generator=torch.Generator().manual_seed(seed))
-    return [found.take(rows) for rows in found.d_n.argsort(stable=True)[drawn].split(n)]
+    return [found.take(rows) for rows in drawn.split(n)]
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,10 @@ def scores_of(found: Retrievals, config: IrsConfig, extractor: str, seed: int) -
     """Turn what was retrieved into scores."""
     n, N, ks = found.n, found.N, [fold.k for fold in found.folds]
     reaches = [estimate_reach(k, n, N, config.per_bound) for k in ks]
-    value, low, high = reaches[0].irs_inf
+    value, low, high = mean_reach(reaches)
     interval = bounds_text(config)
     if len(ks) > 1:
-        mean = mean_reach(ks, n, N, config.bootstrap, config.level, torch.Generator().manual_seed(seed))
-        value, low, high = mean.value / N, mean.low / N, mean.high / N
-        interval = f"{config.level:.0%} parametric bootstrap of the mean over {len(ks)} folds"
+        interval += f"; over {len(ks)} folds, the mean of their lower bounds and the largest upper one"
     ratio = adjusted_score(ks, found.real.k, n, N, config.bootstrap, config.level, seed)
     alpha = sum(ks) / len(ks) / N
     extra = _facts(found, reaches, config)
@@ -112,7 +111,10 @@ def scores_of(found: Retrievals, config: IrsConfig, extractor: str, seed: int) -
         "irs": score(value, low, high, interval, plots=plots),
         "irs-alpha": score(alpha, alpha, alpha, "none: a count"),
         "irs-adjusted": score(
-            ratio.value, ratio.low, ratio.high, f"{ratio.level:.0%} parametric bootstrap of both counts"
+            ratio.value,
+            ratio.low,
+            ratio.high,
+            f"{ratio.level:.0%} parametric bootstrap of both counts{' (mean ends of folds)' * (len(ks) > 1)}",
         ),
     }
 
@@ -129,7 +131,7 @@ def _facts(found: Retrievals, reaches: Sequence[Reach], config: IrsConfig) -> di
     """Return everything else there is to know, as plain numbers."""
     n, N, error = found.n, found.N, config.per_bound
     first, real = reaches[0], estimate_reach(found.real.k, n, N, error)
-    threshold = k_min(n, max(1, int(config.target * N)), error)
+    threshold = k_min(n, share_of(config.target, N), error)
     sizes = sorted({max(1, round(share * n)) for share in config.shares} | {n})
     by_alpha = [_row(reach_at(found.folds[0].counts_N, m, N, error)) for m in sizes]
     return {

@@ -22,7 +22,7 @@ from genplug.runtime import Run
 from genplug.samplesets import ArraySet, SampleSet
 from genplug.sampling import sample_checked
 from genplug_irs.retrieval import Corpus, corpus_of, retrieve
-from genplug_irs.statistics import ALPHA_E, k_min
+from genplug_irs.statistics import ALPHA_E, k_min, share_of
 
 Verdict = Literal["undecided", "rejected", "accepted"]
 
@@ -52,7 +52,7 @@ class Rejection:
     @property
     def reach(self) -> int:
         """s = target * N, rounded down: in favour of the generator."""
-        return max(1, int(self.target * self.N))
+        return share_of(self.target, self.N)
 
     @property
     def allowed(self) -> int:

@@ -81,6 +81,11 @@ def _against(alpha_e: float, p: float, n: int, s: int, ks: range) -> float:
     return float(Fraction(sum(counts[k] for k in ks), s**n) - error)
 
 
+def share_of(share: float, N: int) -> int:
+    """Return s = share N rounded down, at least 1; the share is the decimal number that was typed."""
+    return max(1, int(Fraction(str(share)) * N))
+
+
 def k_min(n: int, s: int, alpha_e: float = ALPHA_E) -> int:
     """Return the smallest k with P(K <= k | n, s) >= alpha_e (Eq. 10); fewer distinct images reject s."""
     law = main_pmf(n, s)
@@ -123,34 +128,37 @@ def adjusted_score(
 ) -> Ratio:
     """Return s_hat(generated) / s_hat(held-out real), n queries each, with a percentile interval.
 
-    `k_fake` may be the counts of several folds of n generated samples, over which s_hat is averaged. The
-    paper gives no interval; here every K is redrawn from its law at the estimated s, and all s re-estimated.
+    `k_fake` may be the counts of several folds of n generated samples. Their s_hat are averaged, and so are
+    the ends of their intervals, which is more than the mean needs: redraws from an s_hat that the training
+    set caps would be too low twice. The paper gives no interval; here both K are redrawn from their laws at
+    the estimated s, and both s re-estimated.
     """
     g, folds = torch.Generator().manual_seed(seed), [k_fake] if isinstance(k_fake, int) else list(k_fake)
-    s_real, fake = likeliest(k_real, n, N), mean_reach(folds, n, N, draws, level, g)
-    ratios = fake.redrawn / _redraw(n, s_real, N, draws, g)
-    low, high = central(ratios, level)
-    value = fake.value / s_real
-    return Ratio(value, min(low, value), max(high, value), level)
+    s_real = likeliest(k_real, n, N)
+    ratios = [_one_ratio(k, s_real, n, N, draws, level, g) for k in folds]
+    value, low, high = (sum(one[i] for one in ratios) / len(ratios) for i in range(3))
+    return Ratio(value, low, high, level)
 
 
-@dataclass(frozen=True)
-class MeanReach:
-    """The mean s_hat of folds of n samples, its percentile interval and its redraws, in images."""
+def _one_ratio(
+    k: int, s_real: int, n: int, N: int, draws: int, level: float, g: torch.Generator
+) -> tuple[float, float, float]:
+    """Return the ratio of one fold with its percentile interval."""
+    s_fake = likeliest(k, n, N)
+    low, high = central(_redraw(n, s_fake, N, draws, g) / _redraw(n, s_real, N, draws, g), level)
+    value = s_fake / s_real
+    return value, min(low, value), max(high, value)
 
-    value: float
-    low: float
-    high: float
-    redrawn: Tensor
 
+def mean_reach(reaches: Sequence[Reach]) -> tuple[float, float, float]:
+    """Return the mean IRS_inf of folds and bounds, as shares of N.
 
-def mean_reach(ks: Sequence[int], n: int, N: int, draws: int, level: float, g: torch.Generator) -> MeanReach:
-    """Average s_hat over folds; K of each is redrawn from its law at the s_hat of that fold."""
-    s_hats = [likeliest(k, n, N) for k in ks]
-    value = sum(s_hats) / len(s_hats)
-    redrawn = torch.stack([_redraw(n, s, N, draws, g) for s in s_hats]).mean(0)
-    low, high = central(redrawn, level)
-    return MeanReach(value, min(low, value), max(high, value), redrawn)
+    The mean of the lower bounds is below the mean of what is bounded as surely as one of them; of the upper
+    ones the largest is taken, since N cuts them off. Both are wider than the mean needs.
+    """
+    ends = [reach.irs_inf for reach in reaches]
+    value, low = (sum(one[i] for one in ends) / len(ends) for i in (0, 1))
+    return value, low, max(one[2] for one in ends)
 
 
 def central(values: Tensor, level: float) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from genplug_irs.rejection import Rejection
-from genplug_irs.statistics import coupon_expected_fraction, rejection_power
+from genplug_irs.statistics import coupon_expected_fraction, rejection_power, share_of
 
 WEAKER = (0.9, 0.75, 0.5, 0.25)  # of the wanted reach, for which the power is told
 STEPS = 5  # of the curve
@@ -34,7 +34,7 @@ def threshold_facts(N: int, n: int, target: float, alpha_e: float) -> dict[str, 
         "power": [
             {"diversity": share * target, "rejected": rejection_power(n, s, test.k_min)}
             for share in WEAKER
-            if (s := int(share * target * N)) >= 1
+            if (s := int(share * share_of(target, N))) >= 1
         ],
     }
 

@@ -175,6 +175,10 @@ class KernelEvaluator:
         n, m, kernel = len(real_ND), len(fake_MD), self._kernel()
         size = min(self.config.subset_size, n, m)
         extra: dict[str, Any] = {"kernel": str(kernel), "squared": True}
+        if self.config.form == "subsets" and size == max(n, m):
+            warn_once(
+                run, f"kd on {extractor}: {size} samples a side make no subsets; the whole sets are used"
+            )
         if self.config.form == "full" or size == max(n, m):
             whole = mmd(real_ND, fake_MD, kernel)
             value, variance, kind = whole.unbiased, sum(whole.variances), "jackknife over rows"

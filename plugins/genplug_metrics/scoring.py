@@ -13,6 +13,7 @@ from genplug.errors import DataError, NonFiniteError
 from genplug.protocols import EvalInputs, Score
 from genplug.runtime import Run
 from genplug.samplesets import SampleSet
+from genplug.subsets import ranked
 from genplug_metrics.intervals import Interval
 
 LEVEL = 0.9
@@ -28,13 +29,16 @@ def generated(inputs: EvalInputs, run: Run, output: str | None = None) -> tuple[
 def both_sides(
     inputs: EvalInputs, run: Run, name: str, least: int, output: str | None = None
 ) -> tuple[Tensor, Tensor, str]:
-    """Return real ND and generated MD features with at least so many rows each, and the extractor's name."""
+    """Return real ND and generated MD features with at least so many rows each, and the extractor's name.
+
+    Rows come by what they hold, so that what is drawn from them does not depend on the order of the samples.
+    """
     if inputs.held_out is None:
         raise DataError(f"{name} needs real samples; statistics of them do not serve")
     fake_MD, extractor = generated(inputs, run, output)
     real_ND = _finite(run, inputs.held_out, extractor, output)
     check_counts(name, least, real=len(real_ND), generated=len(fake_MD))
-    return real_ND, fake_MD, extractor
+    return ranked(real_ND), ranked(fake_MD), extractor
 
 
 def _finite(run: Run, samples: SampleSet, extractor: str, output: str | None) -> Tensor:

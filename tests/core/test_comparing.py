@@ -11,7 +11,7 @@ from PIL import Image
 
 import genplug
 from genplug.comparing import class_distance
-from genplug.errors import DataError
+from genplug.errors import ConfigError, DataError
 
 
 def write_images(folder: Path, count: int, seed: int, size: int = 8) -> Path:
@@ -93,3 +93,33 @@ def test_real_may_be_what_was_trained_on_and_reference_held_out() -> None:
     }
     with pytest.raises(DataError, match="not both"):
         genplug.evaluate(held, fake, train=train, reference=train)
+
+
+def test_grey_and_colour_are_compared_in_colour_and_it_is_said(tmp_path: Path) -> None:
+    grey = write_images(tmp_path / "grey", 6, 0)
+    colour = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
+    found = judged(colour, grey)
+    assert [text for text in found.facts["warnings"] if "grey read as RGB" in text]
+    assert judged(grey, colour)["gap-pixels"].value == pytest.approx(found["gap-pixels"].value)
+
+
+def test_an_extractor_that_does_not_resize_is_told_from_sets_of_two_sizes(tmp_path: Path) -> None:
+    real, fake = write_images(tmp_path / "real", 4, 0, size=8), write_images(tmp_path / "fake", 4, 1, size=10)
+    with pytest.raises(DataError, match="pixels gives 64 features for .*real and 100 for .*fake"):
+        judged(real, fake, options={"run.mixed_sizes": True})
+
+
+def test_arrays_are_taken_and_other_things_refused_in_a_line() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 1, 8, 8), np.uint8)
+    assert judged(images, images)["gap-pixels"].value == 0
+    with pytest.raises(DataError, match="samples must be a path, .* not NoneType"):
+        judged(None, images)
+    with pytest.raises(ConfigError, match="evaluators must be a list of names, not 'frechet'"):
+        genplug.evaluate(images, images, evaluators="frechet")
+    with pytest.raises(DataError, match="images and points cannot be compared"):
+        judged(images, torch.zeros(4, 2))
+
+
+def test_labels_may_be_any_numbers() -> None:
+    distance, _ = class_distance(torch.tensor([-1, -1, 7]), torch.tensor([-1, 7, 7]))
+    assert distance == pytest.approx(1 / 3)

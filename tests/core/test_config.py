@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from genplug.config import flatten, merge, nest, parse_set
-from genplug.errors import ConfigError, GenplugError
+from genplug.errors import CapabilityError, ConfigError, GenplugError
 from genplug.parts import Resolved
 from genplug.resolving import resolve
 
@@ -215,3 +215,8 @@ def test_listed_defaults_of_a_model_inside_are_those_of_its_place() -> None:
     ddo, pretrain = (dict(fields(model)) for model in (DdoConfig, PretrainConfig))
     assert (ddo["train.warmup"].default, ddo["train.ema_halflife"].default) == (0.2, 25.0)
     assert (pretrain["train.warmup"].default, ddo["train.steps"].default) == (0.0, 1000)
+
+
+def test_an_evaluator_without_the_outputs_it_needs_is_refused_before_any_work() -> None:
+    with pytest.raises(CapabilityError, match="'inception-score' needs an extractor with output logits"):
+        resolve(generator="edm2", objectives=["none"], extractors=["pixels"], evaluators=["inception-score"])

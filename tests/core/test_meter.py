@@ -28,8 +28,9 @@ def test_batches_give_what_the_whole_gives() -> None:
     assert values(meter.compute()) == pytest.approx(whole, rel=1e-9)
     both = genplug.meter(NAMES["evaluators"], extractors=["pixels"])
     both.update(FAKE[:70], real=REAL[:30])
-    both.update(FAKE[70:], real=REAL[30:])
+    both.update(FAKE[70:].numpy(), real=REAL[30:])  # type: ignore[arg-type]
     assert values(both.compute()) == pytest.approx(whole, rel=1e-9)
+    both.update(FAKE[:0])
     both.reset()
     with pytest.raises(DataError, match="nothing to score"):
         both.compute()
@@ -47,6 +48,8 @@ def test_what_a_meter_cannot_do_is_said_at_once() -> None:
     with pytest.raises(CapabilityError, match="evaluator 'cost' needs generators"):
         genplug.meter(["cost"])
     meter = genplug.meter(["frechet"], extractors=["pixels"])
+    with pytest.raises(DataError, match="must be a tensor or a numpy array, not list"):
+        meter.update([1, 2])  # type: ignore[arg-type]
     with pytest.raises(DataError, match="neither uint8 images"):
         meter.update(FAKE.float() / 255)
     meter.update(FAKE)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import genplug
 from genplug.errors import DataError
 from genplug.statistics import Moments, Statistics, read_statistics, write_statistics
 
@@ -130,3 +131,11 @@ def test_a_truncated_pickle_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r"x\.pkl"):
         read_statistics(tmp_path / "x.pkl")
+
+
+def test_statistics_of_a_published_network_are_not_for_other_weights(tmp_path: Path) -> None:
+    """EDM2's file is of DINOv2 as published: random weights under the same name are told apart."""
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"fd_pixels": {"mu": MU[:2], "sigma": SIGMA[:2, :2]}}))
+    points = torch.from_numpy(ROWS[:, :2].astype(np.float32))
+    with pytest.raises(DataError, match="has statistics of fd-pixels, not of the features of pixels"):
+        genplug.evaluate(tmp_path / "x.pkl", points, evaluators=["frechet"], extractors=["pixels"])

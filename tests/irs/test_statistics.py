@@ -116,12 +116,30 @@ def test_the_ratio_interval_covers_the_true_ratio() -> None:
     assert sum(r.low <= 0.5 <= r.high for r in ratios) >= 48
 
 
-def test_folds_are_averaged_and_narrow_the_interval() -> None:
-    one = irs.adjusted_score(300, 320, 400, 2000)
+def test_folds_are_averaged() -> None:
     many = irs.adjusted_score([300, 296, 304, 299], 320, 400, 2000)
     s = [irs.estimate_reach(k, 400, 2000).s_hat for k in (300, 296, 304, 299, 320)]
-    assert many.value == sum(s[:4]) / 4 / s[4]
-    assert many.high - many.low < one.high - one.low
+    assert many.value == pytest.approx(sum(s[:4]) / 4 / s[4], rel=1e-12)
+    assert many.low < many.value < many.high
+
+
+@pytest.mark.parametrize("s", [300, 1000])
+def test_intervals_over_folds_cover_at_their_rate(s: int) -> None:
+    """Four folds of a tenth of the training set, also where the whole of it is within reach."""
+    g, N, n = torch.Generator().manual_seed(s), 1000, 100
+
+    def draw(reached: int) -> int:
+        return int(torch.unique(torch.randint(reached, (n,), generator=g)).numel())
+
+    held = [0, 0]
+    for _ in range(60):
+        ks, k_real = [draw(s) for _ in range(4)], draw(N)
+        _, low, high = irs.mean_reach([irs.estimate_reach(k, n, N) for k in ks])
+        ratio = irs.adjusted_score(ks, k_real, n, N, draws=200)
+        held[0] += low <= s / N <= high
+        held[1] += ratio.low <= s / N <= ratio.high
+    assert held[0] >= 54
+    assert held[1] >= 48  # 90 % less 2.6 standard deviations
 
 
 def test_a_hopeless_count_is_rejected_early() -> None:
