@@ -105,14 +105,14 @@ def test_grey_and_colour_are_compared_in_colour_and_it_is_said(tmp_path: Path) -
 
 def test_an_extractor_that_does_not_resize_is_told_from_sets_of_two_sizes(tmp_path: Path) -> None:
     real, fake = write_images(tmp_path / "real", 4, 0, size=8), write_images(tmp_path / "fake", 4, 1, size=10)
-    with pytest.raises(DataError, match="pixels gives 64 features for .*real and 100 for .*fake"):
+    with pytest.raises(DataError, match=r"pixels gives 64 features for .*real and 100 for .*fake"):
         judged(real, fake, options={"run.mixed_sizes": True})
 
 
 def test_arrays_are_taken_and_other_things_refused_in_a_line() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 1, 8, 8), np.uint8)
     assert judged(images, images)["gap-pixels"].value == 0
-    with pytest.raises(DataError, match="samples must be a path, .* not NoneType"):
+    with pytest.raises(DataError, match=r"samples must be a path, .* not NoneType"):
         judged(None, images)
     with pytest.raises(ConfigError, match="evaluators must be a list of names, not 'frechet'"):
         genplug.evaluate(images, images, evaluators="frechet")
