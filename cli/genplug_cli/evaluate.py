@@ -65,7 +65,8 @@ def evaluate(
 
     A sample set is a folder of images (labels from subfolders), a dataset .zip, an .npz or .npy, a
     data set with its split (digits:train), or samples of a run (runs/x:base, runs/x:improved).
-    An extractor is NAME, NAME.PRESET or NAME:ARGUMENT, with @OUTPUT for another of its outputs.
+    An extractor is NAME, NAME.PRESET or NAME:ARGUMENT, with @OUTPUT for another of its outputs. Without
+    one, the first of inception-fid, efficientnet-lite0 and pixels whose weights are here.
     """
     if list_:
         _list(json_)
