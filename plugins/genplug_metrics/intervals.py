@@ -119,8 +119,11 @@ def bootstrap(
 
 
 def bootstrap_mean(values_N: Tensor, draws: int = 1000, level: float = 0.9, seed: int = 0) -> Interval:
-    """Return the percentile interval of a mean over rows, for instance of density from its hits per row."""
-    values_N = values_N.detach().double().cpu()
+    """Return the percentile interval of a mean over rows, for instance of density from its hits per row.
+
+    Values are sorted first, so that what is drawn does not depend on the order of the rows.
+    """
+    values_N = values_N.detach().double().cpu().sort().values
     return bootstrap(lambda rows: float(values_N[rows].mean()), len(values_N), draws, level, seed)
 
 

@@ -47,7 +47,7 @@ class PrdcEvaluator:
         intervals = {
             "precision": _share(found.precise_M),
             "recall": _share(found.recalled_N),
-            "density": bootstrap_mean(found.hits_M.double().sort().values / k, level=LEVEL, seed=run.seed),
+            "density": bootstrap_mean(found.hits_M.double() / k, level=LEVEL, seed=run.seed),
             "coverage": _share(found.covered_N),
         }
         extra = {"k": k, "convention": convention, "distance": self.config.distance.name}

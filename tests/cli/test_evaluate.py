@@ -58,8 +58,9 @@ def test_a_page_has_the_table_and_the_samples(genplug, here):
     ):
         assert words in page
     assert "http://" not in page.replace("http://www.w3.org", "")
-    outcome = genplug(*command, "--html", "nowhere/x.html")
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    for bad in ("nowhere/x.html", "samples.npz"):
+        outcome = genplug(*command, "--html", bad)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
 
 
 def test_the_list_says_what_is_needed(genplug):

@@ -72,3 +72,8 @@ def test_the_threshold_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "k_min = 48,745" in capsys.readouterr().out
     assert execute([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["duplicates_allowed"] == 1255
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["irs", "class-removal", "--out", "/proc/nope"]) == 2
+    assert capsys.readouterr().err.startswith("Error: --out /proc/nope: cannot be made")

@@ -142,11 +142,13 @@ class EvaluatorSuite(ComponentSuite):
         return {name: score.value for name, score in scores.items()}
 
     def _repeated(self, part: Part, inputs: EvalInputs, run: Run) -> dict[str, float]:
-        """Return the scores that must be equal each time."""
+        """Return the scores that must be equal each time, and the ends of their intervals."""
         spec = part.entry.spec
         assert isinstance(spec, EvaluatorSpec)
-        values = self._values(part, inputs, run)
-        return {name: value for name, value in values.items() if _measure(spec, name) not in spec.measured}
+        scores: Mapping[str, Score] = part.config.build(run).evaluate(inputs, run)
+        kept = {name: score for name, score in scores.items() if _measure(spec, name) not in spec.measured}
+        ends = ("value", "low", "high")
+        return {f"{name} ({end})": getattr(score, end) for name, score in kept.items() for end in ends}
 
     def _inputs(self, spec: EvaluatorSpec, images: Tensor) -> EvalInputs:
         """Return inputs of images, or of points where the evaluator takes those alone."""
