@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -23,7 +24,7 @@ import pluggy
 
 from genplug import hookspecs
 from genplug.admission import OTHER_VERSION, check_hooks, check_presets, check_spec
-from genplug.errors import GenplugError, Stopped, unknown
+from genplug.errors import GenplugError, Stopped, shown, unknown
 from genplug.specs import BadPreset, Preset, Spec
 
 GROUP = "genplug"
@@ -111,9 +112,21 @@ class Catalog:
             raise GenplugError(f"{kind} {name!r} is registered by {packages}; uninstall one of them")
         if name not in self.entries[kind]:
             error = unknown(kind, name, self.entries[kind])
+            if "did you mean" not in str(error) and (speaking := self._speaking_of(kind, name)):
+                error = type(error)(f"no {kind} named {shown(name)}; {' and '.join(speaking)} may be meant")
             ill = ", ".join(sorted({broken.plugin for broken in self.broken}))
             raise type(error)(f"{error}; broken plugins: {ill} (see 'genplug plugins')") if ill else error
         return self.entries[kind][name]
+
+    def _speaking_of(self, kind: str, word: str) -> list[str]:
+        """Return the components that have a score of this name, or this word in their summary."""
+        specs = [entry.spec for entry in self.entries[kind].values()]
+        return [
+            repr(spec.name)
+            for spec in specs
+            if word in getattr(spec, "scores", ())
+            or word.lower() in re.findall(r"[\w-]+", spec.summary.lower())
+        ]
 
     def names(self, kind: str) -> list[str]:
         """Return the names of one kind, sorted."""

@@ -11,7 +11,7 @@ import pytest
 from genplug import DatasetSpec, GeneratorSpec, Preset, hookimpl
 from genplug.errors import GenplugError, UnknownNameError
 from genplug.hookspecs import hookimpl as marker
-from genplug.registry import Catalog, Package, discover
+from genplug.registry import Catalog, Package, catalog, discover
 
 
 def plugin(**hooks: Callable[..., Any]) -> SimpleNamespace:
@@ -115,3 +115,11 @@ def test_a_config_that_does_not_import_names_component_and_package() -> None:
         GenplugError, match=r"dataset 'x' of a 1\.0 is broken: config 'nowhere:X' does not import"
     ):
         catalog.get("dataset", "x").config_model()
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("fid", "'frechet'"), ("kid", "'kernel'"), ("precision", "'prdc'")]
+)
+def test_names_of_scores_lead_to_their_evaluators(word: str, meant: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"no evaluator named '{word}'; .*{meant}.* may be meant"):
+        catalog().get("evaluator", word)
