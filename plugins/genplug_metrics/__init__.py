@@ -29,7 +29,7 @@ def _of_whole_sets() -> list[EvaluatorSpec]:
     return [
         EvaluatorSpec(
             name="frechet",
-            summary="Frechet distance of Gaussians fitted to the features, float64 (FID on the FID Inception)",
+            summary="Frechet distance of Gaussians fitted to the features, float64 (FID on FID Inception)",
             config=_CONFIG + "FrechetConfig",
             inputs=("samples", "features", "held_out|statistics"),
             scores={"fd": "lower"},
