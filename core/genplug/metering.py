@@ -87,11 +87,11 @@ class Meter:
     ) -> None:
         """Add a batch: uint8 images NCHW in [0, 255], or float32 points ND, of any length."""
         for name, batch in {"generated": generated, "real": real, "train": train}.items():
-            if batch is None or len(batch) == 0:
+            if batch is None or len(samples := as_tensor(batch, name)) == 0:
                 continue
             if _PARTS[name] in self._opened:
                 raise DataError(f"this meter was given its {name} samples when it was made")
-            self._add(_PARTS[name], ArraySet(as_tensor(batch, name), name=name))
+            self._add(_PARTS[name], ArraySet(samples, name=name))
 
     def _add(self, part: str, samples: ArraySet) -> None:
         first = next(iter((*self._seen.values(), *self._opened.values())), samples)
@@ -132,7 +132,7 @@ def as_tensor(batch: Any, name: str) -> Tensor:
     """Return a batch, a tensor or numpy array, as a tensor on the CPU."""
     if isinstance(batch, np.ndarray):
         batch = torch.from_numpy(np.ascontiguousarray(batch))
-    if not isinstance(batch, Tensor):
+    if not isinstance(batch, Tensor) or batch.ndim == 0:
         raise DataError(f"{name} samples must be a tensor or a numpy array, not {type(batch).__name__}")
     return batch.detach().cpu()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genplug import figures
-from genplug.report import STYLE
+from genplug.report import page, write
 from genplug.verdicts import html_table
 from genplug_irs.class_removal import MEASURES, plot
 
@@ -34,15 +34,10 @@ def write_page(directory: Path, found: dict[str, Any]) -> Path:
         f"{found['images']} images, {found['seeds']} random splits into training, reference and test as "
         f"{' : '.join(map(str, found['parts']))}; intervals with an error of {found['alpha_e']:g} per bound."
     )
-    page = directory / "index.html"
-    page.write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{STYLE}{figures.STYLE}</style>"
-        f'<h1>{escape(title)}</h1><p>{escape(facts)}</p>{"".join(sections)}<p class="note">{SAID}</p></html>',
-        encoding="utf-8",
-    )
-    return page
+    body = f'<h1>{escape(title)}</h1><p>{escape(facts)}</p>{"".join(sections)}<p class="note">{SAID}</p>'
+    path = directory / "index.html"
+    write(path, page(title, body).encode())
+    return path
 
 
 def _summary(one: dict[str, Any]) -> str:

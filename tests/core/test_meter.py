@@ -50,6 +50,8 @@ def test_what_a_meter_cannot_do_is_said_at_once() -> None:
     meter = genplug.meter(["frechet"], extractors=["pixels"])
     with pytest.raises(DataError, match="must be a tensor or a numpy array, not list"):
         meter.update([1, 2])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="must be a tensor or a numpy array, not int"):
+        meter.update(5)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="neither uint8 images"):
         meter.update(FAKE.float() / 255)
     meter.update(FAKE)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from genplug.protocols import EvalInputs
@@ -36,6 +38,12 @@ class PlainRun(Run):
     def features(self, samples: SampleSet, extractor: str, output: str | None = None) -> Tensor:
         self.asked.append(output)
         return samples.read(range(len(samples)))
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, Tensor]:
+    """Inputs and expected outputs of the reference metrics; not to be written to."""
+    return load_file(Path(__file__).parents[1] / "golden" / "metrics_a.safetensors")
 
 
 @pytest.fixture

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from genplug_metrics.fd_infinity import even_sizes, fd_infinity, line
 from genplug_metrics.frechet import Gaussian, fit_gaussian, frechet_from_features
 from genplug_metrics.sliced import leave_one_out, moments, sliced_wasserstein
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_a.safetensors"
-
-
-@pytest.fixture(scope="module")
-def golden() -> dict[str, Tensor]:
-    return load_file(GOLDEN)
 
 
 def rows(n: int, width: int, seed: int) -> Tensor:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from genplug_metrics.filters import band_pass, high_pass, low_mask, low_pass
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_a.safetensors"
-
-
-@pytest.fixture(scope="module")
-def golden() -> dict[str, Tensor]:
-    return load_file(GOLDEN)
 
 
 def wave(frequency: int, size: int = 16) -> Tensor:

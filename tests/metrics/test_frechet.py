@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from genplug_metrics.frechet import (
@@ -16,13 +13,6 @@ from genplug_metrics.frechet import (
     frechet_distance,
     frechet_from_features,
 )
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_a.safetensors"
-
-
-@pytest.fixture(scope="module")
-def golden() -> dict[str, Tensor]:
-    return load_file(GOLDEN)
 
 
 def rows(n: int, width: int, seed: int) -> Tensor:

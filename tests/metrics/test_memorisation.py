@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from genplug_metrics.memorisation import (
@@ -19,13 +17,6 @@ from genplug_metrics.memorisation import (
     mann_whitney_z,
     z_u,
 )
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_a.safetensors"
-
-
-@pytest.fixture(scope="module")
-def golden() -> dict[str, Tensor]:
-    return load_file(GOLDEN)
 
 
 def rows(n: int, width: int, seed: int) -> Tensor:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from genplug_metrics import mmd as module
 from genplug_metrics.mmd import KID, Gaussian, Polynomial, draw_subsets, mmd, subset_mmd
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_a.safetensors"
-
-
-@pytest.fixture(scope="module")
-def golden() -> dict[str, Tensor]:
-    return load_file(GOLDEN)
 
 
 def rows(n: int, width: int, seed: int) -> Tensor:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from genplug_distances.exact import Cosine, Euclidean
 from genplug_metrics.prdc import Convention, Prdc, expected_coverage, prdc, radii, realism
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_a.safetensors"
 KS = (1, 3, 5)
-
-
-@pytest.fixture(scope="module")
-def golden() -> dict[str, Tensor]:
-    return load_file(GOLDEN)
 
 
 def rows(n: int, width: int, seed: int) -> Tensor:

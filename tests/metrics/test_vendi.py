@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from genplug_metrics.gram import congruence, gram
 from genplug_metrics.vendi import Spectrum, log_deviation, spectrum, vendi
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_a.safetensors"
 ORDERS = [0.5, 1.0, 2.0, math.inf]
-
-
-@pytest.fixture(scope="module")
-def golden() -> dict[str, Tensor]:
-    return load_file(GOLDEN)
 
 
 def rows(n: int, width: int, seed: int) -> Tensor:
