@@ -14,7 +14,7 @@ from torch import Tensor
 class Condition:
     """A batch of conditions: one kind of the four, or none (`Condition.null(n)`).
 
-    labels_N     int64 in [0, K)
+    labels_N     int64 in [0, K); -1 for no label, where the generator provides `null-label`
     weights_NK   float32 soft class weights
     features_ND  float32 feature vectors
     prompts      texts
@@ -45,6 +45,12 @@ class Condition:
     def null(self) -> Condition:
         """Return as many absent conditions."""
         return Condition(count=len(self))
+
+    def dropped(self, rows_N: Tensor) -> Condition:
+        """Return these labels with -1, no label, in the rows (bool N) that are true."""
+        if self.labels_N is None:
+            raise ValueError("only labels can be dropped row by row")
+        return Condition(labels_N=torch.where(rows_N.to(self.labels_N.device), -1, self.labels_N))
 
     def take(self, index: Tensor | slice) -> Condition:
         """Return the rows at an index tensor or slice."""

@@ -174,6 +174,31 @@ class DenoiserGenerator:
         """Return a copy with its own weights."""
         return self.replace(denoiser=self._trainable.clone())
 
+    def with_unconditional(self) -> DenoiserGenerator:
+        """Return this generator saying that its branch without labels is trained."""
+        return self.replace(denoiser=self._offering("with_unconditional")())
+
+    def for_features(self, width: int, seed: int) -> DenoiserGenerator:
+        """Return this generator with a new network that is conditioned on features.
+
+        What features belong to which seed is for its maker to say (`conditioning`).
+        """
+        return self.replace(denoiser=self._offering("for_features")(width, seed), conditioning=None)
+
+    @property
+    def guidance(self) -> float:
+        """The scale of the denoiser's guidance."""
+        scale: float = self._offering("guidance")
+        return scale
+
+    def with_guidance(self, scale: float) -> DenoiserGenerator:
+        """Return this generator at another guidance scale."""
+        return self.replace(denoiser=self._offering("with_guidance")(scale))
+
+    def _offering(self, name: str) -> Any:
+        """Return what the denoiser has by a name that only some denoisers have."""
+        return getattr(self.denoiser, name)
+
     @property
     def _trainable(self) -> Trainable:
         return cast(Trainable, self.denoiser)

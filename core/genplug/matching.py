@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 from genplug.config import GeneratorConfig
 from genplug.errors import CapabilityError
 from genplug.extractors import spec_of
 from genplug.parts import Part, Reference, Resolved
 from genplug.registry import Catalog
-from genplug.specs import EvaluatorSpec, ExtractorSpec, GeneratorSpec, ObjectiveSpec, unmet
+from genplug.specs import EvaluatorSpec, ExtractorSpec, GeneratorSpec, unmet
 
 
 def provided(part: Part) -> frozenset[str]:
@@ -25,18 +26,23 @@ def provided(part: Part) -> frozenset[str]:
     return has
 
 
+def said(part: Part, word: Literal["needs", "adds", "removes"]) -> tuple[str, ...]:
+    """Return what a configured objective needs, adds or removes: its spec's words and its own."""
+    more: Callable[[], tuple[str, ...]] | None = getattr(part.config, word, None)
+    return (*getattr(part.entry.spec, word), *(more() if more is not None else ()))
+
+
 def match(resolved: Resolved) -> None:
     """Check that the generator, and what each objective makes of it, meets the next one's needs."""
     generator = resolved.generator
     asked = generator.preset.name if generator.preset else generator.name
     has, source = provided(generator), f"generator {asked!r}"
     for part in resolved.objectives:
-        spec = part.entry.spec
-        assert isinstance(spec, ObjectiveSpec)
-        if unmet(spec.needs, has):
-            raise CapabilityError(_mismatch(spec, has, source, resolved.catalog))
-        has = has - set(spec.removes) | set(spec.adds)
-        source = f"the result of {spec.name!r}"
+        needs = said(part, "needs")
+        if unmet(needs, has):
+            raise CapabilityError(_mismatch(part.name, needs, has, source, resolved.catalog))
+        has = has - set(said(part, "removes")) | set(said(part, "adds"))
+        source = f"the result of {part.name!r}"
     match_references(resolved.generator, resolved.references)
     for part in resolved.evaluators:
         if isinstance(part.entry.spec, EvaluatorSpec) and resolved.extractors:
@@ -82,14 +88,14 @@ def suited(catalog: Catalog, spec: EvaluatorSpec, extractors: Sequence[str]) -> 
     return fit
 
 
-def _mismatch(spec: ObjectiveSpec, has: frozenset[str], source: str, installed: Catalog) -> str:
+def _mismatch(name: str, needs: tuple[str, ...], has: frozenset[str], source: str, installed: Catalog) -> str:
     fitting = [
         entry.spec.name
         for entry in installed.entries["generator"].values()
-        if isinstance(entry.spec, GeneratorSpec) and not unmet(spec.needs, frozenset(entry.spec.provides))
+        if isinstance(entry.spec, GeneratorSpec) and not unmet(needs, frozenset(entry.spec.provides))
     ]
     return (
-        f"objective {spec.name!r} needs {', '.join(spec.needs)}; {source} provides "
+        f"objective {name!r} needs {', '.join(needs)}; {source} provides "
         f"{', '.join(sorted(has)) or 'nothing'}. Generators that fit: {', '.join(sorted(fitting)) or 'none'}."
     )
 

@@ -130,6 +130,35 @@ class Trainable(Protocol):
         """Return an independent copy with its own weights."""
 
 
+class LabelsOptional(Protocol):
+    """Capability `null-label`: a row with label -1, as a `Condition.null`, has no label."""
+
+    def with_unconditional(self) -> Any:
+        """Return the same generator saying `unconditional`: training has filled that branch."""
+
+
+class FeatureTrainable(Protocol):
+    """Capability `feature-trainable`."""
+
+    def for_features(self, width: int, seed: int) -> Any:
+        """Return the same architecture with random weights that depend on the seed.
+
+        It is conditioned on `features_ND` of that width in the place of labels, provides
+        `feature-conditional` and `null-label`, and takes an absent condition as the zero vector.
+        """
+
+
+class HasGuidance(Protocol):
+    """Capability `guided`: guidance of scale 1 is none."""
+
+    @property
+    def guidance(self) -> float:
+        """The scale."""
+
+    def with_guidance(self, scale: float) -> Any:
+        """Return the same generator at another scale."""
+
+
 class Denoiser(Denoises, Protocol):
     """The network half of a `DenoiserGenerator`."""
 
@@ -168,7 +197,12 @@ class Codec(Protocol):
 
 
 class Objective(Protocol):
-    """A function from generator to generator, whose result can be saved and restored."""
+    """A function from generator to generator, whose result can be saved and restored.
+
+    It may also have `control(generator, run) -> Generator`: what the same compute gives without the
+    method, judged beside the result with `run.control`. The control is a generator that `save` and
+    `restore` take too.
+    """
 
     def apply(self, generator: Any, run: Run) -> Generator:
         """Return the better generator. Long work goes through `run.stage` and `run.fit`."""
@@ -224,7 +258,11 @@ class Distance(Protocol):
 
 
 class Dataset(Protocol):
-    """A finite set of samples with splits. `levels`: grey levels of its images, 256 if usual."""
+    """A finite set of samples with splits. `levels`: grey levels of its images, 256 if usual.
+
+    Data whose density is known may also have `log_density(x_ND, sigma, label) -> Tensor N`: nats of the
+    points plus noise of that level under one class, or under all of them where the label is None.
+    """
 
     num_classes: int | None
     levels: int

@@ -24,6 +24,9 @@ class RunSettings(Options):
     extractors: tuple[str, ...] = Field(("pixels",), description="feature extractors, one set of scores each")
     evaluators: tuple[str, ...] = Field((), description="evaluators by name")
     evaluate_each: bool = Field(False, description="evaluate after each objective, not only the last")
+    control: bool = Field(
+        False, description="judge also what the last objective's compute gives without its method"
+    )
     quantise: bool = Field(
         True, description="round generated images to the data set's grey levels before scoring"
     )

@@ -39,6 +39,9 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "feature-conditional": "float32 feature vectors",
         "text-conditional": "prompts",
         "unconditional": "a trained branch without condition",
+        "null-label": "label -1 stands for no label: a branch that training can fill",
+        "feature-trainable": "the same architecture can be made anew, conditioned on feature vectors",
+        "guided": "its guidance scale can be changed",
         "trainable": "a torch module with a training loss",
         "batch-coupled": "a sample depends on the rest of its batch",
     }
@@ -113,8 +116,9 @@ class ObjectiveSpec(Spec):
     """A function from generator to generator.
 
     `needs` lists capabilities, alternatives joined by `|`. `adds` and `removes` say how the
-    result's capabilities differ from the given generator's. `inputs` are of `dataset`,
-    `labels`, `extractor`, `generator`.
+    result's capabilities differ from the given generator's. A configuration may say more for itself
+    with methods of these three names (`genplug.matching`). `inputs` are of `dataset`, `labels`,
+    `extractor`, `generator`.
     """
 
     kind: ClassVar[str] = "objective"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genplug.checkpoints import digest, load_weights, save_weights
 from genplug.condition import Condition
@@ -31,6 +33,28 @@ class TrainedWeights:
         result = base.clone()
         result.load_state_dict(load_weights(directory / WEIGHTS))
         return result
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that an objective trains beside the generator: what `Run.fit` asks of a generator."""
+
+    module: nn.Module
+
+    def with_module(self, module: nn.Module) -> Network:
+        """Return the same around another module."""
+        return Network(module)
+
+    def after_step(self) -> None:
+        """Do nothing: its weights have no invariants."""
+
+    def clone(self) -> Network:
+        """Return a copy with its own weights."""
+        return Network(copy.deepcopy(self.module))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights."""
+        return self.module.state_dict()
 
 
 class EncodedRows:

@@ -6,23 +6,22 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from genplug.checkpoints import digest, load_weights, save_weights
+from genplug.checkpoints import digest
 from genplug.condition import Condition
 from genplug.errors import ConfigError, NonFiniteError
 from genplug.fit import Batch, Rows, StepResult
 from genplug.judging import judge
-from genplug.memory import Fitting
 from genplug.parts import Part
+from genplug.pools import draw_pool
 from genplug.protocols import EvalInputs, NoiseSpec
 from genplug.runtime import Run
 from genplug.samplesets import Quantised, SampleSet
-from genplug.sampling import coupled, each_batch, sample_stage
+from genplug.sampling import sample_stage
 from genplug.snapshots import Fit, Snapshot
 from genplug.specs import EvaluatorSpec
 from genplug.stages import write_json
@@ -149,28 +148,12 @@ class Ddo(TrainedWeights):
     def _pool(self, number: int, reference: Any, run: Run) -> TensorRows:
         """Draw samples of a round's reference in x-space, kept as a stage."""
         count = len(run.dataset("train")) if self.config.pool < 0 else self.config.pool
-        seeds_N = run.seeds("pool", count, number - 1)
+        reencode = self.config.reencode
 
-        def write(path: Path, batch_seeds_N: Tensor, fitting: Fitting) -> None:
-            cond = reference.conditions(batch_seeds_N, run.settings.classes)
+        def draw(seeds_N: Tensor, cond: Condition | None) -> Tensor:
+            return generated(reference, seeds_N, cond, reencode)
 
-            def part(start: int, stop: int) -> Tensor:
-                taken = cond.take(slice(start, stop)) if cond is not None else None
-                return generated(reference, batch_seeds_N[start:stop], taken, self.config.reencode).cpu()
-
-            x = fitting.rows(len(batch_seeds_N), part)
-            labels = {"labels": cond.labels_N} if cond is not None and cond.labels_N is not None else {}
-            save_weights({"x": x, **labels}, path)
-
-        def work(partial: Path) -> None:
-            size, whole = run.settings.batch_size, coupled(reference)
-            each_batch(run, seeds_N, size, partial, ".safetensors", "reference samples", write, whole)
-
-        key = {"weights": digest(reference.state_dict()), "count": count, "batch": run.settings.batch_size}
-        directory = run.stage("pool", {**key, "reencode": self.config.reencode}, work)
-        parts = [load_weights(path) for path in sorted(directory.glob("batch-*.safetensors"))]
-        labels = torch.cat([part["labels"] for part in parts]) if "labels" in parts[0] else None
-        return TensorRows(torch.cat([part["x"] for part in parts]), labels)
+        return draw_pool(run, "pool", reference, count, draw, key={"reencode": reencode}, block=number - 1)
 
     def _clearly(self, winner: Candidate, best: Candidate, judge_: Judge) -> bool:
         """Return whether a round beat its reference by `patience` standard errors."""

@@ -1,0 +1,1 @@
+"""Analysis of why guidance and postprocessing work: trajectories, boundaries, displacements, feature maps."""

@@ -1,0 +1,1 @@
+"""DiADM: diffusion conditioned on features of training images (arXiv 2411.16171)."""

@@ -1,0 +1,1 @@
+"""Flow-matching postprocessing: generated samples moved towards real neighbours (arXiv 2503.10638)."""

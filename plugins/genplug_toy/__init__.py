@@ -1,0 +1,1 @@
+"""Points whose densities are known: one-dimensional mixtures and the two-dimensional fractal."""
