@@ -22,8 +22,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import parity_adm
 import parity_edm2
 import parity_metrics
+import parity_toy
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,14 @@ def check(path: Path) -> tuple[list[Verdict], list[str]]:
     golden = read(path)
     if str(golden.meta.get("name", "")).startswith("edm2_"):
         return _judge(golden, parity_edm2.recompute(golden), parity_edm2.verdict, lambda key: False)
+    if str(golden.meta.get("name", "")).startswith("adm_"):
+        return _judge(golden, parity_adm.recompute(golden), parity_adm.verdict, lambda key: False)
+    if str(golden.meta.get("name", "")).startswith("toy_"):
+        return _judge(golden, parity_toy.recompute(golden), parity_toy.verdict, lambda key: False)
     if "irs_cases" in golden.meta:
         found = parity_metrics.recompute({f"in/{k}": v for k, v in golden.part("in/").items()}, golden.meta)
         return _judge(golden, found, _metric_verdict, parity_metrics.out_of_scope)
-    raise SystemExit(f"{path}: no case {golden.meta.get('name')!r}; known: edm2_*, metrics")
+    raise SystemExit(f"{path}: no case {golden.meta.get('name')!r}; known: adm_*, edm2_*, toy_*, metrics")
 
 
 def _judge(

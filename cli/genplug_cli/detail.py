@@ -13,6 +13,7 @@ from genplug.registry import Catalog, Entry
 from genplug.specs import ExtractorSpec, GeneratorSpec, ObjectiveSpec, Preset, Spec, unmet
 from genplug_cli.listing import entry_data, facts, presets_of
 from genplug_cli.options import setting
+from genplug_cli.recipe import recipe_data, recipe_text
 from genplug_cli.terminal import plain, say, say_json, table
 
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of", "min_length": "length ≥"}
@@ -22,17 +23,21 @@ def show(name: str, kind: str | None, installed: Catalog, data: Registry, as_jso
     """Print everything that has this name."""
     entries = [entry for entry in installed if entry.spec.name == name and kind in (None, entry.spec.kind)]
     preset = data.presets.get(name) if kind in (None, "preset") else None
-    if not entries and preset is None:
+    named = kind == "recipe" or any(one.recipe.name == name for one in installed.experiments)
+    recipe = installed.recipe(name) if named and kind in (None, "recipe") else None
+    if not entries and preset is None and recipe is None:
         raise _unknown(name, kind, installed, data)
     if as_json:
         described = [
             {**entry_data(entry, data), **_options(entry), "example": example(entry, installed)}
             for entry in entries
         ]
-        say_json({"components": described, "presets": [_preset_data(preset)] if preset else []})
+        found = {"components": described, "presets": [_preset_data(preset)] if preset else []}
+        say_json({**found, "recipes": [recipe_data(recipe)] if recipe else []})
         return
     blocks = [entry_text(entry, installed, data) for entry in entries]
     blocks += [preset_text(preset)] if preset else []
+    blocks += [recipe_text(recipe)] if recipe else []
     say("\n\n".join(blocks))
 
 
@@ -46,7 +51,8 @@ def _unknown(name: str, kind: str | None, installed: Catalog, data: Registry) ->
     presets = set(data.presets) if kind in (None, "preset") else set()
     if nearest(name, presets) and not nearest(name, known):
         return GenplugError(f"no preset named {name!r}{nearest(name, presets)}")
-    return unknown(kind or "component or preset", name, known or presets)
+    recipes = {one.recipe.name for one in installed.experiments} if kind is None else set()
+    return unknown(kind or "component, preset or recipe", name, known | recipes or presets)
 
 
 def entry_text(entry: Entry, installed: Catalog, data: Registry) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genplug.presets import Registry
-from genplug.registry import Broken, Catalog, Entry, Note
+from genplug.registry import Broken, Catalog, Entry, Experiment, Note
 from genplug.specs import (
     DatasetSpec,
     DistanceSpec,
@@ -24,17 +24,20 @@ HEAD = ("kind", "name", "package", "presets", "what it is")
 
 
 def show(kind: str | None, installed: Catalog, data: Registry, as_json: bool) -> None:
-    """Print components, presets, clashes and broken plugins."""
+    """Print components, presets, recipes, clashes and broken plugins."""
     entries = [entry for entry in installed if kind in (None, entry.spec.kind)]
     presets = [data.presets[name] for name in sorted(data.presets)] if kind in (None, "preset") else []
+    recipes = sorted(installed.experiments, key=lambda one: one.recipe.name)
+    recipes = recipes if kind in (None, "recipe") else []
     if as_json:
-        say_json(as_data(entries, presets, installed, data))
+        say_json(as_data(entries, presets, recipes, installed, data))
         return
-    if entries:
-        say(table([entry_row(entry, data) for entry in entries], HEAD))
+    rows = [*(entry_row(entry, data) for entry in entries), *map(recipe_row, recipes)]
+    if rows:
+        say(table(rows, HEAD))
     if kind == "preset" and presets:
         say(table([preset_row(preset) for preset in presets], ("preset", "data set", "licence", "summary")))
-    elif not entries:
+    elif not rows:
         say(f"no {kind or 'plugin'} is installed")
     for line in troubles(kind, installed, data):
         say(line)
@@ -46,6 +49,13 @@ def entry_row(entry: Entry, data: Registry) -> list[str]:
     count = len(presets_of(spec, data))
     words = traits(spec)
     return [spec.kind, spec.name, str(entry.package), str(count or ""), f"{spec.summary.rstrip('.')}{words}"]
+
+
+def recipe_row(one: Experiment) -> list[str]:
+    """Return one recipe as a row."""
+    recipe = one.recipe
+    what = f"{recipe.summary.rstrip('.')} (about {recipe.minutes:g} minutes)"
+    return ["recipe", recipe.name, str(one.package), "", what]
 
 
 def preset_row(preset: Preset) -> list[str]:
@@ -106,12 +116,20 @@ def _origin(item: Broken | Note) -> str:
 
 
 def as_data(
-    entries: Sequence[Entry], presets: Sequence[Preset], installed: Catalog, data: Registry
+    entries: Sequence[Entry],
+    presets: Sequence[Preset],
+    recipes: Sequence[Experiment],
+    installed: Catalog,
+    data: Registry,
 ) -> dict[str, Any]:
     """Return the list as JSON has it."""
     return {
         "components": [entry_data(entry, data) for entry in entries],
         "presets": [{**vars(preset), "published": [vars(p) for p in preset.published]} for preset in presets],
+        "recipes": [
+            {**vars(one.recipe), "package": one.package.name, "version": one.package.version}
+            for one in recipes
+        ],
         "clashes": [
             {"kind": kind, "name": name, "packages": [str(entry.package) for entry in clash]}
             for (kind, name), clash in installed.clashes.items()

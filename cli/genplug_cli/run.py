@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,19 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other option, as run.seed=1.")
 ]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Check everything and say what would run.")]
+EvaluateEach = Annotated[
+    bool, typer.Option("--evaluate-each", help="Judge what every objective makes, not only the last.")
+]
+Control = Annotated[
+    bool, typer.Option("--control", help="Judge what equal compute gives without the last one's method.")
+]
+SweepText = Annotated[
+    str | None,
+    typer.Option("--sweep", metavar="KEY=A:B:STEP", help="A model per value of an option; or KEY=A,B,C."),
+]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", metavar="NAME|FILE", help="Do a whole experiment instead.")
+]
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, metavar="N", help="Share the work over N processes.")
 ]
@@ -46,6 +59,10 @@ def run(
     dataset: DatasetName = None,
     extractor: options.Extractors = None,
     evaluator: options.Evaluators = None,
+    evaluate_each: EvaluateEach = False,
+    control: Control = False,
+    sweep: SweepText = None,
+    recipe: RecipeName = None,
     out: Out = None,
     config: ConfigFile = None,
     set_: Sets = None,
@@ -69,11 +86,19 @@ def run(
     from genplug.resolving import resolve
     from genplug.weights import require
 
-    sets = [
-        *options.assignments(set_),
-        *([("runtime.processes", processes)] if processes else []),
-        *([("run.skip_bad", True)] if skip_bad else []),
-    ]
+    flags = {
+        "runtime.processes": processes,
+        "run.skip_bad": skip_bad,
+        "run.evaluate_each": evaluate_each,
+        "run.control": control,
+    }
+    sets = [*options.assignments(set_), *((key, value) for key, value in flags.items() if value)]
+    if recipe is not None:
+        named: dict[str, Any] = {"--generator": generator, "--objective": objective, "--dataset": dataset}
+        named |= {"--extractor": extractor, "--evaluator": evaluator, "--config": config}
+        named |= {"--control": control, "--evaluate-each": evaluate_each, "--sweep": sweep}
+        _recipe(ctx, recipe, named, out, sets, plan, processes or 1, force, json_, quiet)
+        return
     resolved = resolve(
         generator=generator,
         objectives=objective,
@@ -83,6 +108,7 @@ def run(
         config=options.file_values(config),
         config_name=str(config or ""),
         sets=sets,
+        sweep=sweep,
     )
     if plan:
         _show_plan(resolved, json_)
@@ -93,6 +119,31 @@ def run(
 
         raise typer.Exit(launch(resolved.runtime.processes, ctx.find_root().obj))
     _run(resolved, out, force, json_, quiet)
+
+
+def _recipe(
+    ctx: typer.Context,
+    name: str,
+    named: dict[str, Any],
+    out: Path | None,
+    sets: list[tuple[str, Any]],
+    plan: bool,
+    processes: int,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from genplug_cli import recipe
+
+    recipe.check_alone(named)
+    if plan:
+        recipe.show_plan(name, sets, as_json)
+    elif processes > 1 and not workers.launched():
+        from genplug_cli.launch import launch
+
+        raise typer.Exit(launch(processes, ctx.find_root().obj))
+    else:
+        recipe.run(name, out, sets, force, as_json, quiet)
 
 
 def _show_plan(resolved: Resolved, as_json: bool) -> None:

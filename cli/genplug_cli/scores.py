@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
@@ -12,6 +13,7 @@ from genplug.registry import Catalog
 from genplug.specs import Better, EvaluatorSpec
 from genplug_cli.terminal import table
 
+MOST_COLUMNS = 5  # models side by side
 COLUMNS = ["score", "", "value", "generated", "real", "extractor", "interval"]
 
 
@@ -49,16 +51,39 @@ def directions_of(catalog: Catalog) -> dict[str, Better]:
 
 
 def run_table(metrics: Mapping[str, Any], catalog: Catalog) -> str:
-    """Return the scores of a run: a row for each score, a column for each generator and the floor."""
+    """Return the scores of a run: a row for each score, a column for each model and the floor.
+
+    Of many models, a row for each, the scores in as many tables as the width asks for.
+    """
     columns = [name for name in metrics if name != "run"]
     measures = {
         name: score.get("measure", name) for column in columns for name, score in metrics[column].items()
     }
+    if len(columns) > MOST_COLUMNS:
+        return _by_model(metrics, columns, measures, catalog) + _legend(metrics, columns)
     rows = [
         [name, better_text(measure, catalog), *(value_text(metrics[c].get(name)) for c in columns)]
         for name, measure in measures.items()
     ]
     return table(rows, ["score", "", *columns]) + _legend(metrics, columns)
+
+
+def _by_model(
+    metrics: Mapping[str, Any], models: Sequence[str], measures: Mapping[str, str], catalog: Catalog
+) -> str:
+    """Return a row for each model, in tables that fit the terminal."""
+    room = shutil.get_terminal_size((110, 24)).columns - max(map(len, models))
+    tables: list[list[list[str]]] = []
+    for name, measure in measures.items():
+        head = f"{name} {better_text(measure, catalog)}".rstrip()
+        column = [head, *(value_text(metrics[model].get(name)) for model in models)]
+        width = max(map(len, column)) + 2
+        if not tables or width > room:
+            tables.append([["model", *models]])
+            room = shutil.get_terminal_size((110, 24)).columns - max(map(len, models))
+        tables[-1].append(column)
+        room -= width
+    return "\n\n".join(table(list(zip(*columns, strict=True))) for columns in tables)
 
 
 def _legend(metrics: Mapping[str, Any], columns: Sequence[str]) -> str:

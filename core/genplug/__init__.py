@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "hookimpl": "genplug.hookspecs",
     "presets_from": "genplug.presets",
+    "recipes_from": "genplug.recipes",
     "catalog": "genplug.registry",
     "GeneratorSpec": "genplug.specs",
     "SamplerSpec": "genplug.specs",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from genplug.protocols import NoiseSpec as NoiseSpec
     from genplug.protocols import Score as Score
     from genplug.random import NoiseSource as NoiseSource
+    from genplug.recipes import recipes_from as recipes_from
     from genplug.registry import catalog as catalog
     from genplug.resolving import resolve as resolve
     from genplug.specs import DatasetSpec as DatasetSpec

@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from genplug import hookspecs
 from genplug.errors import GenplugError, shown, unknown
-from genplug.specs import CAPABILITIES, INPUTS, EvaluatorSpec, Preset, Published, Spec
+from genplug.specs import CAPABILITIES, INPUTS, EvaluatorSpec, Preset, Published, Recipe, Spec
 
 OTHER_VERSION = "written for another version of genplug"
 
@@ -56,7 +56,17 @@ def check_presets(presets: Iterable[object]) -> None:
             _check_fields(score)
 
 
-def _check_fields(value: Spec | Preset | Published) -> None:
+def check_recipes(recipes: Iterable[object]) -> None:
+    """Refuse what is not a well-formed recipe."""
+    for recipe in recipes:
+        if not isinstance(recipe, Recipe):
+            raise TypeError(f"returned {shown(recipe)}, which is not a recipe")
+        _check_fields(recipe)
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", recipe.name):
+            raise ValueError(f"recipe {shown(recipe.name)}: names are lower-case letters, digits and hyphens")
+
+
+def _check_fields(value: Spec | Preset | Published | Recipe) -> None:
     """Refuse a field whose content is not of its type."""
     kind: Any = type(value)
     hints = _hints(kind)

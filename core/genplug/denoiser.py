@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from genplug.checkpoints import load_strict
 from genplug.condition import Condition
+from genplug.divergence import Denoise, Watch, suspicion
+from genplug.errors import NonFiniteError
 from genplug.protocols import Codec, Denoiser, NoiseSpec, Policy, Sampler, Trainable
 from genplug.random import NoiseSource
-from genplug.samplesets import check_finite
+from genplug.samplesets import not_finite
 
 
 class PixelCodec:
@@ -117,13 +119,26 @@ class DenoiserGenerator:
 
     @torch.no_grad()
     def sample_x(self, seeds_N: Tensor, cond: Condition | None = None) -> Tensor:
-        """Return one x per seed by integrating the denoiser; `NonFiniteError` names a seed."""
+        """Return one x per seed by integrating the denoiser.
+
+        `NonFiniteError` names a seed and the step: the batch is then integrated again under watch.
+        """
         noise = NoiseSource(seeds_N, self.denoiser.device)
         sigmas = self.sampler.sigmas(self.noise).to(noise.seeds_N.device)
         x_T = noise.normal((len(seeds_N), *self.x_shape), "start") * sigmas[0].to(torch.float32)
         cond = cond.to(noise.seeds_N.device) if cond is not None else None
-        x = self.sampler.sample(lambda x, sigma_N: self.denoise(x, sigma_N, cond), x_T, sigmas, noise)
-        check_finite(x, seeds_N)  # here, since decoding makes pixels of anything
+
+        def denoise(x: Tensor, sigma_N: Tensor) -> Tensor:
+            return self.denoise(x, sigma_N, cond)
+
+        def integrate(denoise: Denoise) -> Tensor:
+            return self.sampler.sample(denoise, x_T, sigmas, noise)
+
+        x = integrate(denoise)
+        if not bool(x.isfinite().all()):  # seen here, since decoding makes pixels of anything
+            watch = Watch(denoise, x)
+            integrate(watch)
+            raise NonFiniteError(f"{not_finite(x, seeds_N)}{watch.place(sigmas)}{suspicion(self.denoiser)}")
         return x
 
     def sample(self, seeds_N: Tensor, cond: Condition | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from genplug.blocks import drawn
 from genplug.errors import DataError
 from genplug.evaluation import Evaluation
 from genplug.figures import Interval, number
+from genplug.histograms import point_plots
 from genplug.loading import light_run
 from genplug.protocols import Score
 from genplug.report import many, page, write
@@ -104,7 +105,7 @@ def _samples(sets: Mapping[str, SampleSet]) -> str:
     if not shown:
         return ""
     if all(len(samples.shape) == 1 for samples in shown.values()):
-        drawings = many(f"<figure>{plot}</figure>" for plot in figures.scatter_plots(shown).values())
+        drawings = many(f"<figure>{plot}</figure>" for plot in point_plots(shown).values())
     else:
         grids = {name: figures.picture_grid({name: samples}, most=24) for name, samples in shown.items()}
         drawings = "".join(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         GeneratorSpec,
         ObjectiveSpec,
         Preset,
+        Recipe,
         SamplerSpec,
     )
 
@@ -69,6 +70,11 @@ def register_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
 @hookspec
 def register_presets() -> Iterable[Preset]:  # type: ignore[empty-body]
     """Return named configurations and weights, usually `genplug.presets_from(file)`."""
+
+
+@hookspec
+def register_recipes() -> Iterable[Recipe]:  # type: ignore[empty-body]
+    """Return experiments for `genplug run --recipe NAME`, usually `genplug.recipes_from(folder)`."""
 
 
 @hookspec

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genplug.absent import naming_packages
+from genplug.chains import path_to, step_of, steps
 from genplug.checkpoints import digest, load_weights
 from genplug.config import flatten, read_toml
 from genplug.errors import RunDirectoryError
@@ -27,9 +28,9 @@ from genplug.weights import locate, require_of
 def load(reference: str, **options: Any) -> Generator:
     """Load a generator.
 
-    `reference` is a component (`edm2`), a preset (`edm2.img512-xs`) or a result of a run
-    (`runs/x`, `runs/x:base`, `runs/x:improved`). Options are configuration values by dotted
-    key with `__` for dots: `load("edm2", sampler__steps=18)`.
+    `reference` is a component (`edm2`), a preset (`edm2.img512-xs`) or a model of a run (`runs/x`,
+    `runs/x:base`, `runs/x:improved`, `runs/x:control`, `runs/x:1-ddo`, `runs/x:scale=1.5`). Options
+    are configuration values by dotted key with `__` for dots: `load("edm2", sampler__steps=18)`.
     """
     sets = {key.replace("__", "."): value for key, value in options.items()}
     return load_in(light_run(), reference, sets)
@@ -65,15 +66,13 @@ def identity(part: Part, generator: Generator, package_version: str) -> dict[str
     return {"generator": part.record(), "version": package_version, "weights": digest(generator.state_dict())}
 
 
-def objective_directory(directory: Path, number: int, name: str) -> Path:
-    """Return where the result of the objective with this number (from 1) is saved."""
-    return directory / "generator" / f"{number}-{name}"
+def step_directory(directory: Path, name: str) -> Path:
+    """Return where the result of a step is saved."""
+    return directory / "generator" / name
 
 
 def restore(run: Run, directory: Path, role: str, options: Mapping[str, Any]) -> Generator:
-    """Build the base of a run and fold `restore` over its objectives."""
-    if role not in ("base", "improved"):
-        raise RunDirectoryError(f"a run has 'base' and 'improved', not {role!r}")
+    """Build the base of a run and fold `restore` over its objectives, up to a model or step."""
     sets = [(f"generator.{key}", value) for key, value in flatten(dict(options))]
     recorded = read_toml(directory / RUN_FILE)
     judges = ("extractor", "evaluator")  # not needed, perhaps not installed here
@@ -83,16 +82,17 @@ def restore(run: Run, directory: Path, role: str, options: Mapping[str, Any]) ->
         resolved = resolve(
             config=recorded, config_name=str(directory / RUN_FILE), sets=sets, catalog_=run.catalog
         )
+    path = path_to(steps(resolved), step_of(resolved, role))
     seeded = run.settings.model_copy(update={"seed": resolved.run.seed})  # of weights that were never loaded
     run = dataclasses.replace(run, settings=seeded)
-    generator = build(run, resolved.generator, replaced=role == "improved")
-    for number, part in enumerate(resolved.objectives if role == "improved" else (), 1):
-        saved = objective_directory(directory, number, part.name)
+    generator = build(run, resolved.generator, replaced=bool(path))
+    for step in path:
+        saved = step_directory(directory, step.name)
         if not saved.is_dir():
             raise RunDirectoryError(
                 f"{directory} is not finished: it has no {saved.name}; run it again to continue"
             )
-        generator = part.config.build(run).restore(generator, saved, run)
+        generator = step.part.config.build(run).restore(generator, saved, run)
     return generator
 
 

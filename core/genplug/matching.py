@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from genplug.config import GeneratorConfig
@@ -34,15 +34,10 @@ def said(part: Part, word: Literal["needs", "adds", "removes"]) -> tuple[str, ..
 
 def match(resolved: Resolved) -> None:
     """Check that the generator, and what each objective makes of it, meets the next one's needs."""
-    generator = resolved.generator
-    asked = generator.preset.name if generator.preset else generator.name
-    has, source = provided(generator), f"generator {asked!r}"
-    for part in resolved.objectives:
-        needs = said(part, "needs")
-        if unmet(needs, has):
-            raise CapabilityError(_mismatch(part.name, needs, has, source, resolved.catalog))
-        has = has - set(said(part, "removes")) | set(said(part, "adds"))
-        source = f"the result of {part.name!r}"
+    for chain in resolved.variants.values():
+        _match_chain(resolved, chain)
+    if resolved.run.control:
+        _check_control(resolved)
     match_references(resolved.generator, resolved.references)
     for part in resolved.evaluators:
         if isinstance(part.entry.spec, EvaluatorSpec) and resolved.extractors:
@@ -50,6 +45,38 @@ def match(resolved: Resolved) -> None:
     for part in (*resolved.objectives, *resolved.evaluators, *resolved.extractors):
         check_modality(
             part, resolved.generator.entry.spec.modality, f"generator {resolved.generator.name!r} makes"
+        )
+
+
+def _match_chain(resolved: Resolved, chain: Sequence[Part]) -> None:
+    """Check each objective against what is left of the generator's capabilities when its turn comes."""
+    generator = resolved.generator
+    asked = generator.preset.name if generator.preset else generator.name
+    has, source = provided(generator), f"generator {asked!r}"
+    takers: dict[str, str] = {}  # lost capability -> the objective that takes it away
+    for part in chain:
+        needs = said(part, "needs")
+        if missing := unmet(needs, has):
+            lost = {word: takers[word] for need in missing for word in need.split("|") if word in takers}
+            raise CapabilityError(_mismatch(part.name, needs, has, source, resolved.catalog, lost))
+        removed, added = set(said(part, "removes")) & has, set(said(part, "adds"))
+        takers |= dict.fromkeys(removed - added, part.name)
+        has, source = has - removed | added, f"the result of {part.name!r}"
+
+
+def _check_control(resolved: Resolved) -> None:
+    """Refuse to judge a control where the last objective makes none."""
+    if not resolved.objectives:
+        raise CapabilityError(
+            "run.control judges what the last objective's compute gives without it: name one"
+        )
+    last = resolved.objectives[-1].entry.spec
+    if not getattr(last, "control", False):
+        specs = [entry.spec for entry in resolved.catalog.entries["objective"].values()]
+        able = sorted(spec.name for spec in specs if getattr(spec, "control", False))
+        raise CapabilityError(
+            f"objective {last.name!r} makes no control; those that do: {', '.join(able) or 'none'} "
+            "(run without run.control)"
         )
 
 
@@ -88,16 +115,26 @@ def suited(catalog: Catalog, spec: EvaluatorSpec, extractors: Sequence[str]) -> 
     return fit
 
 
-def _mismatch(name: str, needs: tuple[str, ...], has: frozenset[str], source: str, installed: Catalog) -> str:
+def _mismatch(
+    name: str,
+    needs: tuple[str, ...],
+    has: frozenset[str],
+    source: str,
+    installed: Catalog,
+    lost: Mapping[str, str],
+) -> str:
+    """Say what is missing, and which objective took it or else which generators have it."""
     fitting = [
         entry.spec.name
         for entry in installed.entries["generator"].values()
         if isinstance(entry.spec, GeneratorSpec) and not unmet(needs, frozenset(entry.spec.provides))
     ]
-    return (
-        f"objective {name!r} needs {', '.join(needs)}; {source} provides "
-        f"{', '.join(sorted(has)) or 'nothing'}. Generators that fit: {', '.join(sorted(fitting)) or 'none'}."
-    )
+    there = ", ".join(sorted(has)) or "nothing"
+    text = f"objective {name!r} needs {', '.join(needs)}; {source} provides {there}"
+    if lost:
+        gone = " and ".join(f"{taker!r} takes {word} away" for word, taker in lost.items())
+        return f"{text}: {gone}, so that {name!r} must come before it"
+    return f"{text}. Generators that fit: {', '.join(sorted(fitting)) or 'none'}."
 
 
 def _check_reference(reference: Reference, generator: Part) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from genplug.presets import Registry
 from genplug.registry import Catalog, Entry
 from genplug.settings import RunSettings, RuntimeSettings
 from genplug.specs import Preset
+from genplug.sweeps import Sweep
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,11 @@ class Reference:
 
 @dataclass(frozen=True)
 class Resolved:
-    """Everything that a run is made of."""
+    """Everything that a run is made of.
+
+    With a sweep, `swept` holds the chain of objectives of each value by its model's name, and
+    `objectives` is the first of them.
+    """
 
     run: RunSettings
     runtime: RuntimeSettings
@@ -79,6 +85,13 @@ class Resolved:
     references: tuple[Reference, ...]
     catalog: Catalog = field(repr=False)
     registry: Registry = field(repr=False)
+    sweep: Sweep | None = None
+    swept: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+
+    @property
+    def variants(self) -> Mapping[str, tuple[Part, ...]]:
+        """The chains of objectives: one, or one for each value of a sweep."""
+        return self.swept or {"": self.objectives}
 
     def record(self) -> dict[str, Any]:
         """Return the configuration that replays this run, as written to `run.toml`."""
@@ -90,6 +103,7 @@ class Resolved:
             "run": self.run.model_dump(),
             "generator": self.generator.record(),
             "objective": objectives,
+            **({"sweep": self.sweep.model_dump()} if self.sweep else {}),
             "dataset": self.dataset.record(),
             "extractor": {part.head: _sourced(part) for part in self.extractors},
             "evaluator": {part.name: part.options() for part in self.evaluators},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import platform
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 import tomli_w
 
 from genplug.blocks import drawn, over_blocks
+from genplug.chains import Step, models, steps
 from genplug.config import GeneratorConfig, flatten, read_toml
 from genplug.errors import DataError, RunDirectoryError
 from genplug.evaluation import check_alike
 from genplug.judging import judge
-from genplug.loading import build, identity, objective_directory
+from genplug.loading import build, identity, step_directory
 from genplug.locks import LOCK, claimed
 from genplug.log import Log, Silent
 from genplug.parts import Part, Resolved
@@ -33,6 +35,8 @@ from genplug.sampling import sample_stage
 from genplug.specs import EvaluatorSpec
 from genplug.stages import strict_json, write_json
 from genplug.weights import require
+
+KEPT = 4  # generators in memory beside the base; a sweep has up to 64
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,18 @@ def run(
     log: Log | None = None,
     config: Mapping[str, Any] | None = None,
     resolved: Resolved | None = None,
+    sweep: str | None = None,
     **options: Any,
 ) -> Result:
     """Run the whole pipeline; the same call with the same `out` continues where it stopped.
 
     Options are configuration values by dotted key with `__` for dots: `run__seed=1`,
-    `objective__alpha=2.0`. `config` is the content of a `run.toml`.
+    `objective__alpha=2.0`. `config` is the content of a `run.toml`. `sweep` makes one model per value
+    of an option: `objective.scale=1:4:0.5` or `objective.scale=1,2,5`.
     """
     if resolved is None:
         sets = [(key.replace("__", "."), value) for key, value in options.items()]
-        resolved = resolve(generator=generator, objectives=objectives, config=config, sets=sets)
+        resolved = resolve(generator=generator, objectives=objectives, config=config, sets=sets, sweep=sweep)
     directory = Path(out) if out is not None else default_directory(resolved)
     require(resolved)
     worker = Run(
@@ -169,27 +175,25 @@ class Pipeline:
 
     def __init__(self, worker: Run, resolved: Resolved) -> None:
         self.worker, self.resolved = worker, resolved
-        self.settings = resolved.run
+        self.settings, self.steps = resolved.run, steps(resolved)
+        self.base = build(worker, resolved.generator)
+        self.keys: dict[str | None, Mapping[str, Any]] = {
+            None: identity(resolved.generator, self.base, resolved.generator.entry.package.version)
+        }
+        self._restored = functools.lru_cache(maxsize=KEPT)(self._restore)
 
     def run(self) -> Result:
         """Do everything that is not done yet."""
         started = time.monotonic()
         self.worker.event("start", version=metadata.version("genplug"))
-        base = build(self.worker, self.resolved.generator)
-        key = identity(self.resolved.generator, base, self.resolved.generator.entry.package.version)
-        models: dict[str, tuple[Generator, Mapping[str, Any]]] = {"base": (base, key)}
-        generator = base
-        for number, part in enumerate(self.resolved.objectives, 1):
-            key = {"from": key, "objective": part.record(), "version": part.entry.package.version}
-            generator = self.improve(number, part, generator, key)
-            last = number == len(self.resolved.objectives)
-            if last or self.settings.evaluate_each:
-                models["improved" if last else f"{number}-{part.name}"] = (generator, key)
-        samples = {name: self.sample(name, model, key) for name, (model, key) in models.items()}
-        judged = {name: self.score(name, blocks, *models[name], base) for name, blocks in samples.items()}
+        for step in self.steps.values():
+            self.make(step)
+        found = models(self.resolved)
+        samples = {name: self.sample(name, step) for name, step in found.items()}
+        judged = {name: self.score(name, blocks, found[name]) for name, blocks in samples.items()}
         judged["floor"] = self.score_floor()
         scores = {name: over_blocks(blocks) for name, blocks in judged.items()}
-        metrics = {**scores, "run": strict_json(self.facts(models))}
+        metrics = {**scores, "run": strict_json(self.facts(found))}
         self.worker.event("finish", seconds=round(time.monotonic() - started, 1))
         directory = self.worker.directory
         assert directory is not None
@@ -206,26 +210,37 @@ class Pipeline:
         self.worker.wait()
         return Result(directory, metrics)
 
-    def improve(self, number: int, part: Part, generator: Generator, key: Mapping[str, Any]) -> Generator:
-        """Apply one objective, or restore its saved result."""
-        objective = part.config.build(self.worker)
-        assert self.worker.directory is not None
-        name = objective_directory(Path(), number, part.name).as_posix()
-        results: list[Generator] = []
+    def make(self, step: Step) -> None:
+        """Apply one objective, or make its control, and save the result."""
+        part, given = step.part, self.keys[step.after]
+        key = {"from": given, "objective": part.record(), "version": part.entry.package.version}
+        self.keys[step.name] = {**key, "control": True} if step.control else key
 
         def work(partial: Path) -> None:
-            scope = self.worker.within(f"stages/{number}-{part.name}", key)
-            results.append(objective.apply(generator, scope))
+            objective = part.config.build(self.worker)
+            scope = self.worker.within(f"stages/{step.name}", self.keys[step.name])
+            make = objective.control if step.control else objective.apply
+            result = make(self.generator(step.after), scope)
             if self.worker.is_main:
-                objective.save(results[0], partial)
+                objective.save(result, partial)
 
-        directory = self.worker.stage(name, key, work)
-        restored: Generator = objective.restore(generator, directory, self.worker)
+        self.worker.stage(step_directory(Path(), step.name).as_posix(), self.keys[step.name], work)
+
+    def generator(self, step: str | None) -> Generator:
+        """Return what a step made, as its saved result gives it; the base for none."""
+        return self.base if step is None else self._restored(step)
+
+    def _restore(self, name: str) -> Generator:
+        step = self.steps[name]
+        assert self.worker.directory is not None
+        saved = step_directory(self.worker.directory, name)
+        objective = step.part.config.build(self.worker)
+        restored: Generator = objective.restore(self.generator(step.after), saved, self.worker)
         return restored
 
-    def sample(self, name: str, generator: Generator, key: Mapping[str, Any]) -> list[SampleSet]:
+    def sample(self, name: str, step: str | None) -> list[SampleSet]:
         """Sample every seed block; the same seeds for every generator of the run."""
-        n = self.settings.samples
+        n, generator, key = self.settings.samples, self.generator(step), self.keys[step]
         return [
             sample_stage(
                 self.worker,
@@ -238,20 +253,15 @@ class Pipeline:
             for block in range(self.settings.blocks)
         ]
 
-    def score(
-        self,
-        name: str,
-        blocks: Sequence[SampleSet],
-        generator: Generator,
-        key: Mapping[str, Any],
-        base: Generator,
-    ) -> list[dict[str, Score]]:
+    def score(self, name: str, blocks: Sequence[SampleSet], step: str | None) -> list[dict[str, Score]]:
         """Judge every block of one generator."""
-        found = []
+        found, generator = [], self.generator(step)
         for block, samples in enumerate(blocks):
-            inputs = EvalInputs(self.quantised(samples), self.held_out, self.train, None, generator, base)
+            inputs = EvalInputs(
+                self.quantised(samples), self.held_out, self.train, None, generator, self.base
+            )
             check_alike(inputs, self.worker)
-            found.append(self._block(f"{name}/block-{block}", inputs, self.seed_text(block), key))
+            found.append(self._block(f"{name}/block-{block}", inputs, self.seed_text(block), self.keys[step]))
         return found
 
     def score_floor(self) -> list[dict[str, Score]]:
@@ -261,7 +271,8 @@ class Pipeline:
         where an evaluator looks at the training data itself they would find themselves, and
         held-out images stand in.
         """
-        against_train = [part for part in self.resolved.evaluators if _takes(part, "train")]
+        without = [part for part in self.resolved.evaluators if not _takes(part, "generators")]
+        against_train = [part for part in without if _takes(part, "train")]
         alone = [
             part
             for part in self.resolved.evaluators
@@ -331,7 +342,7 @@ class Pipeline:
         levels = getattr(self.worker.data, "levels", 256)
         return Quantised(samples, levels) if self.settings.quantise and levels < 256 else samples
 
-    def facts(self, models: Mapping[str, Any]) -> dict[str, Any]:
+    def facts(self, found: Iterable[str]) -> dict[str, Any]:
         """Return what was run, with versions and seeds."""
         levels = getattr(self.worker.data, "levels", 256)
         packages = ("genplug", "torch", "accelerate", "numpy")
@@ -339,7 +350,8 @@ class Pipeline:
             "generator": self.resolved.generator.record(),
             "objectives": [part.record() for part in self.resolved.objectives],
             "dataset": self.resolved.dataset.record(),
-            "generators": list(models),
+            "generators": list(found),
+            **({"sweep": self.resolved.sweep.model_dump(mode="json")} if self.resolved.sweep else {}),
             "seed": self.settings.seed,
             "seeds": [self.seed_text(block) for block in range(self.settings.blocks)],
             "classes": self.settings.classes,

@@ -23,9 +23,9 @@ from typing import Any
 import pluggy
 
 from genplug import hookspecs
-from genplug.admission import OTHER_VERSION, check_hooks, check_presets, check_spec
+from genplug.admission import OTHER_VERSION, check_hooks, check_presets, check_recipes, check_spec
 from genplug.errors import GenplugError, Stopped, shown, unknown
-from genplug.specs import BadPreset, Preset, Spec
+from genplug.specs import BadPreset, Preset, Recipe, Spec
 
 GROUP = "genplug"
 HEAVY = frozenset({"torch", "tensorflow", "jax"})
@@ -77,6 +77,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Experiment:
+    """A recipe with the package that registered it."""
+
+    recipe: Recipe
+    package: Package
+
+
+@dataclass(frozen=True)
 class Broken:
     """A plugin, or one hook of it, that could not be used, and why."""
 
@@ -96,11 +104,12 @@ class Note:
 
 @dataclass
 class Catalog:
-    """All that is installed: components by kind and name, presets, and what is broken."""
+    """All that is installed: components by kind and name, presets, recipes, and what is broken."""
 
     entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     clashes: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
     preset_sources: list[tuple[Package, tuple[Preset, ...]]] = field(default_factory=list)
+    experiments: list[Experiment] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     manager: pluggy.PluginManager = field(default_factory=lambda: new_manager())
@@ -131,6 +140,16 @@ class Catalog:
     def names(self, kind: str) -> list[str]:
         """Return the names of one kind, sorted."""
         return sorted(self.entries[kind])
+
+    def recipe(self, name: str) -> Experiment:
+        """Return a recipe, or raise with the nearest name."""
+        found = [one for one in self.experiments if one.recipe.name == name]
+        if not found:
+            raise unknown("recipe", name, {one.recipe.name for one in self.experiments})
+        if len(found) > 1:
+            packages = " and ".join(str(one.package) for one in found)
+            raise GenplugError(f"recipe {name!r} is registered by {packages}; uninstall one of them")
+        return found[0]
 
     def __iter__(self) -> Iterator[Entry]:
         for kind in KINDS:
@@ -234,7 +253,8 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
 
 def _collect(result: Catalog, plugin: object, plugin_name: str, package: Package) -> None:
     """Call each hook of one plugin on its own and add what it returns."""
-    hooks = {hook: kind for kind, hook in KINDS.items()} | {"register_presets": ""}
+    hooks = {hook: kind for kind, hook in KINDS.items()}
+    hooks |= {"register_presets": "preset", "register_recipes": "recipe"}
     for hook, kind in hooks.items():
         for implementation in getattr(result.manager.hook, hook).get_hookimpls():
             if implementation.plugin is not plugin:
@@ -247,7 +267,13 @@ def _collect(result: Catalog, plugin: object, plugin_name: str, package: Package
 
 def _accept(result: Catalog, specs: tuple[Any, ...], kind: str, package: Package, plugin: str) -> None:
     """Add all that one hook returned, or nothing of it; a bad entry of a file is left out alone."""
-    if not kind:
+    if kind == "recipe":
+        check_recipes(specs)
+        result.experiments += [Experiment(recipe, package) for recipe in specs if not recipe.problem]
+        bad_files = [recipe.problem for recipe in specs if recipe.problem]
+        result.broken += [Broken(plugin, package, f"register_recipes: {problem}") for problem in bad_files]
+        return
+    if kind == "preset":
         check_presets(specs)
         result.preset_sources.append((package, tuple(s for s in specs if not isinstance(s, BadPreset))))
         bad = [spec for spec in specs if isinstance(spec, BadPreset)]

@@ -8,15 +8,16 @@ import os
 import re
 import shlex
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from genplug import figures
+from genplug import figures, tradeoff
 from genplug.figures import Interval, Line, number
+from genplug.histograms import point_plots
 from genplug.loading import RUN_FILE
 from genplug.runtime import Run
 from genplug.samplesets import SampleSet
@@ -33,6 +34,7 @@ from genplug.verdicts import (
 )
 
 MOST_POINTS = 400  # of a curve
+MOST_SETS = 6  # whose samples are shown
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c2024;--soft:#59606a;--ground:#fff;--rule:#d8dce1}
@@ -82,16 +84,15 @@ def write_report(
     """
     assert run.directory is not None
     pictures, facts = Pictures(run.directory / "figures"), metrics["run"]
-    known = {name: find_score(run, score.get("measure") or name) for name, score in metrics["base"].items()}
-    verdicts = {name: judge_score(name, metrics, known[name]) for name in metrics["base"]}
+    found = {name: score for model in set_names(metrics) for name, score in metrics[model].items()}
+    known = {name: find_score(run, score.get("measure") or name) for name, score in found.items()}
     title = " → ".join(_named(part) for part in (facts.get("generator", {}), *facts.get("objectives", ())))
+    shown = _some(samples)
     body = [
         f"<small>genplug report</small><h1>{escape(title)}</h1>",
-        verdict_list(verdicts, known),
-        f"<h2>Scores</h2>{score_table(metrics, verdicts, known)}",
-        many(_score_plots(metrics, known, pictures)),
-        evaluator_plots(plots or {}, pictures),
-        _before_after(run, samples, facts, pictures),
+        *_scores(run, metrics, known, pictures),
+        evaluator_plots(_without(plots or {}, samples.keys() - shown.keys()), pictures),
+        _before_after(run, shown, facts, pictures),
         _training(run.directory, pictures),
         _selection(run.directory, pictures),
         _what_ran(run.directory, facts),
@@ -100,6 +101,30 @@ def write_report(
     path = run.directory / "report.html"
     write(path, page(title, "".join(body)).encode())
     return path
+
+
+def _scores(run: Run, metrics: Values, known: Mapping[str, Known], pictures: Pictures) -> list[str]:
+    """Return what became of each score: base against improved, or over the values of a sweep."""
+    if swept := tradeoff.of_run(metrics):
+        return tradeoff.sections(swept, run.settings.tradeoff, known, pictures.plot)
+    verdicts = {name: judge_score(name, metrics, one) for name, one in known.items()}
+    return [
+        verdict_list(verdicts, known),
+        f"<h2>Scores</h2>{score_table(metrics, verdicts, known)}",
+        many(_score_plots(metrics, known, pictures)),
+    ]
+
+
+def _some(samples: dict[str, SampleSet]) -> dict[str, SampleSet]:
+    """Return at most `MOST_SETS` sets to look at: the first, the last, and some between."""
+    names, most = list(samples), min(MOST_SETS, len(samples))
+    chosen = {names[at * (len(names) - 1) // max(1, most - 1)] for at in range(most)}
+    return {name: samples[name] for name in names if name in chosen}
+
+
+def _without(plots: Mapping[str, str], models: Collection[str]) -> dict[str, str]:
+    """Return plots, titled `MODEL: TITLE`, but those of some models."""
+    return {title: plot for title, plot in plots.items() if title.partition(": ")[0] not in models}
 
 
 def _score_plots(metrics: Values, known: Mapping[str, Known], pictures: Pictures) -> list[str]:
@@ -128,9 +153,9 @@ def _before_after(run: Run, samples: dict[str, SampleSet], facts: Values, pictur
     note = f"The first samples of block 0 (seeds {escape(str(seeds))}), the same seeds for every set"
     if len(samples["base"].shape) == 1:
         real = {} if run.resolved is None else {"real": run.dataset("held-out")}
-        plots = figures.scatter_plots({**samples, **real})
+        plots = point_plots({**samples, **real})
         shown = many(pictures.plot(f"samples-{name}", plot) for name, plot in plots.items())
-        note += "; the first two coordinates"
+        note += "; the first two coordinates" * (samples["base"].shape[0] > 1)
     else:
         grid = figures.picture_grid(samples)
         shown = pictures.image("samples", grid, f"samples of {' and '.join(samples)}")

@@ -6,7 +6,7 @@ Nothing here imports torch: `--plan`, errors and listings stay fast.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,19 @@ from genplug.presets import Registry, registry
 from genplug.registry import Catalog, Entry, catalog
 from genplug.settings import RunSettings, RuntimeSettings
 from genplug.specs import DatasetSpec, Preset
+from genplug.sweeps import Sweep, read_sweep
 
-SECTIONS = ("run", "runtime", "generator", "objective", "dataset", "extractor", "evaluator", "preset")
+SECTIONS = (
+    "run",
+    "runtime",
+    "generator",
+    "objective",
+    "sweep",
+    "dataset",
+    "extractor",
+    "evaluator",
+    "preset",
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,12 @@ class Layers:
     def section(self, name: str) -> Mapping[str, Any]:
         """Return one section as a mapping."""
         return section_of(self.values, name, name)
+
+    def with_value(self, key: str, value: Any, origin: str) -> Layers:
+        """Return these layers with one value on top of all."""
+        return replace(
+            self, values=merge(self.values, nest({key: value})), origins={**self.origins, key: origin}
+        )
 
 
 def section_of(values: Mapping[str, Any], name: str, key: str) -> Mapping[str, Any]:
@@ -101,6 +118,7 @@ def resolve(
     config: Mapping[str, Any] | None = None,
     config_name: str = "",
     sets: Sequence[tuple[str, Any]] = (),
+    sweep: str | None = None,
     catalog_: Catalog | None = None,
 ) -> Resolved:
     """Resolve a run; every mistake is one `GenplugError`, before anything heavy happens."""
@@ -116,25 +134,49 @@ def resolve(
     dataset_part = part.dataset(dataset, dataset_default)
     chosen = {"extractors": extractors, "evaluators": evaluators}
     settings = run_settings(data, layers, dataset_part.name, {k: list(v) for k, v in chosen.items() if v})
-    chain = part.objectives(objectives, generator_part)
+    swept = read_sweep(sweep, layers.section("sweep"))
+    chains = _chains(part, objectives, generator_part, swept)
     resolved = Resolved(
         run=settings,
         runtime=validate(RuntimeSettings, layers.section("runtime"), "runtime", layers.origins),
         generator=generator_part,
-        objectives=chain,
+        objectives=next(iter(chains.values())),
         dataset=dataset_part,
         extractors=part.extractors(settings.extractors),
         evaluators=part.named("evaluator", settings.evaluators),
-        references=tuple(
-            reference
-            for owner in (generator_part, *chain)
-            for reference in references(owner, installed, data)
-        ),
+        references=_all_references(generator_part, chains.values(), installed, data),
         catalog=installed,
         registry=data,
+        sweep=swept,
+        swept=chains if swept else {},
     )
     match(resolved)
     return resolved
+
+
+def _all_references(
+    generator: Part, chains: Iterable[Sequence[Part]], installed: Catalog, data: Registry
+) -> tuple[Reference, ...]:
+    """Resolve the second generators of a run, each once."""
+    owners = [generator, *(part for chain in chains for part in chain)]
+    found = [reference for owner in owners for reference in references(owner, installed, data)]
+    return tuple({(r.owner.name, r.key, r.text): r for r in found}.values())
+
+
+def _chains(
+    resolver: Resolver, flags: Sequence[str] | None, generator: Part, sweep: Sweep | None
+) -> dict[str, tuple[Part, ...]]:
+    """Return the chain of objectives; with a sweep, that of each value by its model's name."""
+    if sweep is None:
+        return {"": resolver.objectives(flags, generator)}
+    found = {}
+    for value in sweep.values:
+        layers = resolver.layers.with_value(sweep.key, value, f"sweep {sweep.key}")
+        chain = Resolver(resolver.catalog, resolver.data, layers).objectives(flags, generator)
+        if sweep.number > len(chain):
+            raise ConfigError(f"sweep of {sweep.key!r}: there are {len(chain)} objectives")
+        found[sweep.model(value)] = chain
+    return found
 
 
 def run_settings(

@@ -266,8 +266,16 @@ def map_rows(samples: SampleSet, function: Callable[[Tensor], Tensor]) -> Tensor
 def check_finite(x: Tensor, seeds_N: Tensor) -> None:
     """Raise `NonFiniteError` that names the seed of the first sample with a NaN or an infinity."""
     if x.is_floating_point() and not bool(x.isfinite().all()):
-        row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise NonFiniteError(f"the sample of seed {int(seeds_N[row])} is not finite")
+        raise NonFiniteError(not_finite(x, seeds_N))
+
+
+def not_finite(x: Tensor, seeds_N: Tensor) -> str:
+    """Return how many samples are not finite, and the seed of the first: the start of a sentence."""
+    rows = (~x.isfinite()).flatten(1).any(1).nonzero().flatten()
+    seed = int(seeds_N[rows[0]])
+    if len(rows) == 1:
+        return f"the sample of seed {seed} is not finite"
+    return f"{len(rows)} of {len(x)} samples are not finite, the first (seed {seed})"
 
 
 def _check_samples(samples: Tensor, name: str) -> None:

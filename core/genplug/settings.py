@@ -27,6 +27,10 @@ class RunSettings(Options):
     control: bool = Field(
         False, description="judge also what the last objective's compute gives without its method"
     )
+    tradeoff: tuple[str, ...] = Field(
+        (),
+        description="scores that a sweep draws: the first against each of the others, on equal features",
+    )
     quantise: bool = Field(
         True, description="round generated images to the data set's grey levels before scoring"
     )

@@ -118,7 +118,8 @@ class ObjectiveSpec(Spec):
     `needs` lists capabilities, alternatives joined by `|`. `adds` and `removes` say how the
     result's capabilities differ from the given generator's. A configuration may say more for itself
     with methods of these three names (`genplug.matching`). `inputs` are of `dataset`, `labels`,
-    `extractor`, `generator`.
+    `extractor`, `generator`. `control` says that it can also make what its compute gives without its
+    method (`genplug.protocols.Objective`).
     """
 
     kind: ClassVar[str] = "objective"
@@ -129,6 +130,7 @@ class ObjectiveSpec(Spec):
     adds: tuple[str, ...] = ()
     removes: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    control: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +227,21 @@ class BadPreset(Preset):
     """An entry that cannot be used, and why: listed as broken, never offered."""
 
     problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """An experiment that one command repeats: runs under several seeds, tables and claims.
+
+    `path` is its TOML file (docs/recipes.md has the format). `minutes` is about how long all of it
+    takes on two cores. `problem` says why it cannot be used; empty if it can.
+    """
+
+    name: str
+    summary: str
+    path: str
+    minutes: float = 0.0
+    problem: str = ""
 
 
 def unmet(needs: tuple[str, ...], provides: frozenset[str]) -> tuple[str, ...]:

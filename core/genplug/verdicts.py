@@ -65,11 +65,15 @@ def find_score(run: Run, name: str) -> Known:
 
 def judge_score(name: str, metrics: Values, known: Known) -> Verdict:
     """Say in one sentence what happened to a score: improved against base against floor."""
-    base, improved, floor = (metrics.get(key, {}).get(name) for key in ("base", "improved", "floor"))
-    b, i, f = (score["value"] if score else None for score in (base, improved, floor))
-    ground = "no floor" if f is None else f"floor {number(f)}"
+    models = ("base", "improved", "floor", "control")
+    base, improved, floor, control = (metrics.get(key, {}).get(name) for key in models)
+    b, i, f, c = (score["value"] if score else None for score in (base, improved, floor, control))
+    ground = ("no floor" if f is None else f"floor {number(f)}") + (
+        f", control {number(c)}" if control else ""
+    )
     if base is None or improved is None:
-        return Verdict("alone", f"{name}: {number(b)}, nothing to compare it with ({ground})")
+        alone = number(i if base is None else b)
+        return Verdict("alone", f"{name}: {alone}, nothing to compare it with ({ground})")
     head = f"{name}: {number(b)} → {number(i)}"
     if b is None or i is None or known.better is None:
         why = "no installed evaluator says what is better" if known.better is None else "no comparison"
@@ -115,7 +119,7 @@ def score_table(metrics: Values, verdicts: Mapping[str, Verdict], known: Mapping
     notes: list[str] = []  # of intervals, each once
     for name, verdict in verdicts.items():
         found = [metrics[column].get(name) for column in columns]
-        lead = metrics["base"][name]
+        lead = next(score for score in found if score)
         cells = [f"<td>{_cell(score, notes)}</td>" for score in found]
         said = f"<b>{ARROWS[verdict.kind]} {verdict.kind}</b>{_by_block(metrics, name)}"
         rows.append(
@@ -130,9 +134,9 @@ def score_table(metrics: Values, verdicts: Mapping[str, Verdict], known: Mapping
 
 
 def set_names(metrics: Values) -> list[str]:
-    """Return the names of the sample sets: base, improved, any others, floor."""
+    """Return the names of the sample sets: base, improved, control, any others, floor."""
     found = [name for name in metrics if name != "run" and metrics[name]]
-    return sorted(found, key=lambda name: {"base": 0, "improved": 1, "floor": 3}.get(name, 2))
+    return sorted(found, key=lambda name: {"base": 0, "improved": 1, "control": 2, "floor": 4}.get(name, 3))
 
 
 def paired(metrics: Values, name: str) -> list[float]:

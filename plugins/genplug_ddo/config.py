@@ -1,4 +1,4 @@
-"""Options of `pretrain` and `ddo`."""
+"""Options of `pretrain`, `ddo` and `cca`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from genplug.config import Config, TrainConfig
 
 if TYPE_CHECKING:
     from genplug.runtime import Run
+    from genplug_ddo.cca import Cca
     from genplug_ddo.ddo import Ddo
     from genplug_ddo.pretrain import Pretrain
 
@@ -31,11 +32,26 @@ class PretrainConfig(Config):
         description="relative length of an average reconstructed from the snapshots (0: none)",
     )
 
+    label_dropout: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the rows without their label: the branch that classifier-free guidance needs",
+    )
+
     @model_validator(mode="after")
     def _has_averages(self) -> PretrainConfig:
         if self.posthoc_std and not self.train.ema_std:
             raise ValueError("posthoc_std needs train.ema_std, the averages to reconstruct from")
         return self
+
+    def needs(self) -> tuple[str, ...]:
+        """Return what dropped labels need."""
+        return ("class-conditional", "null-label") if self.label_dropout else ()
+
+    def adds(self) -> tuple[str, ...]:
+        """Return what dropped labels give."""
+        return ("unconditional",) if self.label_dropout else ()
 
     def cost(self) -> dict[str, int]:
         """Return what the training takes."""
@@ -75,6 +91,15 @@ class DdoConfig(Config):
         description="samples of the reference drawn before a round (0: online; -1: as many as real ones)",
     )
     reencode: bool = Field(False, description="decode and encode generated samples again, as real ones were")
+    uncond_ratio: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the pairs that lose their label and train the branch without labels",
+    )
+    legacy_null_weight: bool = Field(
+        False, description="give those pairs weight 1 instead of max(alpha, 1), as the official trainer does"
+    )
     log_mean: float | None = Field(
         None, allow_inf_nan=False, description="mean of ln sigma (default: as in pretraining)"
     )
@@ -103,10 +128,16 @@ class DdoConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _needs_blocks(self) -> DdoConfig:
+    def _consistent(self) -> DdoConfig:
         if self.patience and self.select_blocks < 2:
             raise ValueError("patience needs select_blocks of at least 2 to measure the score's error")
+        if self.legacy_null_weight and not self.uncond_ratio:
+            raise ValueError("legacy_null_weight has no effect without uncond_ratio")
         return self
+
+    def needs(self) -> tuple[str, ...]:
+        """Return what pairs without labels need."""
+        return ("class-conditional", "null-label|unconditional") if self.uncond_ratio else ()
 
     def candidates(self) -> tuple[tuple[float, float], ...]:
         """Return the (alpha, beta) pairs of every round."""
@@ -131,3 +162,37 @@ class DdoConfig(Config):
         from genplug_ddo.ddo import Ddo
 
         return Ddo(self)
+
+
+class CcaConfig(Config):
+    """Condition Contrastive Alignment (arXiv 2410.09347): the same samples with wrong labels as negatives."""
+
+    weight: float = Field(50.0, gt=0, description="lambda, the weight of the term on wrong labels")
+    beta: float = Field(0.02, gt=0, description="scale of the log-ratio")
+    uncond_ratio: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="share of the rows that lose their label and train the branch without labels",
+    )
+    train: TrainConfig = Field(TrainConfig(lr=2e-5), description="the training loop")
+    log_mean: float | None = Field(
+        None, allow_inf_nan=False, description="mean of ln sigma (default: as in pretraining)"
+    )
+    log_std: float | None = Field(
+        None, gt=0, description="standard deviation of ln sigma (default: as in pretraining)"
+    )
+
+    def needs(self) -> tuple[str, ...]:
+        """Return what rows without labels need."""
+        return ("null-label|unconditional",) if self.uncond_ratio else ()
+
+    def cost(self) -> dict[str, int]:
+        """Return what the training takes; a training image is one row with both of its labels."""
+        return {"training_images": self.train.steps * self.train.batch_size}
+
+    def build(self, run: Run) -> Cca:
+        """Return the objective."""
+        from genplug_ddo.cca import Cca
+
+        return Cca(self)

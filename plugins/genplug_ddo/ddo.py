@@ -13,31 +13,27 @@ from torch import Tensor
 
 from genplug.checkpoints import digest
 from genplug.condition import Condition
-from genplug.errors import ConfigError, NonFiniteError
+from genplug.errors import ConfigError
 from genplug.fit import Batch, Rows, StepResult
-from genplug.judging import judge
-from genplug.parts import Part
 from genplug.pools import draw_pool
-from genplug.protocols import EvalInputs, NoiseSpec
+from genplug.protocols import NoiseSpec
 from genplug.runtime import Run
-from genplug.samplesets import Quantised, SampleSet
-from genplug.sampling import sample_stage
 from genplug.snapshots import Fit, Snapshot
-from genplug.specs import EvaluatorSpec
 from genplug.stages import write_json
 from genplug.training import (
     TensorRows,
     TrainedWeights,
     frozen,
     full_precision,
-    real_rows,
     training_key,
     with_weights,
 )
+from genplug_ddo.compute import PAIR, evaluations, plain_training
 from genplug_ddo.config import PAPER_DIMENSION, DdoConfig
 from genplug_ddo.loss import ddo_loss
 from genplug_ddo.ratio import log_ratio, training_levels
-from genplug_irs.rejection import Gate
+from genplug_ddo.rows import null_rows, training_rows, without
+from genplug_ddo.selection import Judge
 
 
 @dataclass(frozen=True)
@@ -86,9 +82,34 @@ class Ddo(TrainedWeights):
         run.event("selected", label=best.label, score=best.score)
         return with_weights(generator, best.weights())
 
+    def control(self, generator: Any, run: Run) -> Any:
+        """Return the generator after plain training for the network passes of all rounds.
+
+        Counted are (`compute`) the pairs of every training, the pool of each round and the samples of
+        selection; rounds that an early stop would save count too.
+        """
+        config = self.config
+        return plain_training(generator, run, config.train, self._passes(generator, run), config.uncond_ratio)
+
+    def _passes(self, generator: Any, run: Run) -> int:
+        """Return the network passes of all rounds."""
+        config, each = self.config, evaluations(generator)
+        steps = config.train.steps + (config.adapt_steps if config.beta_mode == "adapt" else 0)
+        trainings = config.rounds * len(config.candidates())
+        pairs = trainings * steps * config.train.batch_size
+        pools = config.rounds * (self._pool_size(run) if config.pool else 0)
+        online = 0 if config.pool else pairs
+        candidates = 1 + trainings * config.checkpoints
+        blocks = config.select_blocks + (1 if config.reject else 0)
+        selected = candidates * blocks * config.select_samples
+        return PAIR * pairs + each * (pools + online + selected)
+
+    def _pool_size(self, run: Run) -> int:
+        return len(run.dataset("train")) if self.config.pool < 0 else self.config.pool
+
     def _round(self, number: int, reference: Any, run: Run, judge_: Judge) -> list[Candidate]:
         """Train every (alpha, beta) against one reference; return all candidates with scores."""
-        data: dict[str, Rows] = {"real": real_rows(run, reference)}
+        data: dict[str, Rows] = {"real": training_rows(run, reference)}
         if self.config.pool != 0:
             data["fake"] = self._pool(number, reference, run)
         found = []
@@ -122,7 +143,7 @@ class Ddo(TrainedWeights):
         exact = full_precision(reference)
 
         def step(model: Any, batch: Batch) -> StepResult:
-            return ddo_step(model, exact, batch, alpha, beta, levels, self.config.reencode)
+            return ddo_step(model, exact, batch, alpha, beta, levels, self.config)
 
         return run.fit(name, reference.clone(), step, data, train, key=key, snapshots=every)
 
@@ -132,9 +153,8 @@ class Ddo(TrainedWeights):
         """Return the beta of a training: as given, by dimension, or adapted to the log-ratio's spread."""
         if self.config.beta_mode == "fixed":
             return beta
-        dimension = math.prod(reference.x_shape)
         if self.config.beta_mode == "dimension":
-            return beta * PAPER_DIMENSION / dimension
+            return float(beta * PAPER_DIMENSION / math.prod(reference.x_shape))
         train = self.config.train.model_copy(update={"steps": self.config.adapt_steps, "warmup": 0.0})
         curve = self._fit(f"adapt-{number}", reference, run, data, alpha, beta, train).curve()
         tail = curve[-max(1, len(curve) // 5) :]
@@ -147,8 +167,7 @@ class Ddo(TrainedWeights):
 
     def _pool(self, number: int, reference: Any, run: Run) -> TensorRows:
         """Draw samples of a round's reference in x-space, kept as a stage."""
-        count = len(run.dataset("train")) if self.config.pool < 0 else self.config.pool
-        reencode = self.config.reencode
+        count, reencode = self._pool_size(run), self.config.reencode
 
         def draw(seeds_N: Tensor, cond: Condition | None) -> Tensor:
             return generated(reference, seeds_N, cond, reencode)
@@ -164,78 +183,6 @@ class Ddo(TrainedWeights):
         return statistics.fmean(gains) > self.config.patience * error
 
 
-class Judge:
-    """Scores candidates on selection seeds, against training data: the report sees neither."""
-
-    def __init__(self, config: DdoConfig, run: Run) -> None:
-        self.config, self.run = config, run
-        entry = run.catalog.get("evaluator", config.select_evaluator)
-        spec = entry.spec
-        assert isinstance(spec, EvaluatorSpec)
-        if config.select not in spec.scores:
-            raise ConfigError(
-                f"evaluator {spec.name!r} gives {', '.join(spec.scores)}, not {config.select!r}; "
-                "set objective.select"
-            )
-        self.better, self.part = spec.scores[config.select], Part(entry, entry.config_model()())
-        self.name = (
-            f"{config.select}-{config.select_extractor}" if "features" in spec.inputs else config.select
-        )
-        self.gate = (
-            Gate.of(run, config.reject, config.select_samples, config.select_extractor)
-            if config.reject
-            else None
-        )
-        self.worst = -math.inf if self.better == "higher" else math.inf
-
-    def order(self, score: float) -> float:
-        """Return a number that is lower for better scores."""
-        if isinstance(self.better, (int, float)):
-            return abs(score - self.better)
-        return score if self.better == "lower" else -score
-
-    def scores(self, generator: Any, label: str) -> tuple[float, ...]:
-        """Return the selection score of every block."""
-        blocks = range(self.config.select_blocks)
-        if self._rejected(generator, label):
-            return tuple(self.worst for _ in blocks)
-        return tuple(self._score(generator, label, block) for block in blocks)
-
-    def _rejected(self, generator: Any, label: str) -> bool:
-        """Sample batch by batch on seeds of their own until the diversity that is asked for is ruled out."""
-        if self.gate is None:
-            return False
-        try:
-            test = self.gate(generator, label, block=self.config.select_blocks, prepare=self._quantised)
-        except NonFiniteError as error:
-            self.run.log.warn(f"{error}; the candidate is out")
-            return True
-        if test.verdict == "rejected":
-            self.run.log.warn(
-                f"candidate {label} is out: {test.duplicates} of its first {test.drawn} samples retrieve a "
-                f"training image again; objective.reject = {self.config.reject:g} allows {test.allowed}"
-            )
-        return test.verdict == "rejected"
-
-    def _score(self, generator: Any, label: str, block: int) -> float:
-        seeds_N = self.run.seeds("select", self.config.select_samples, block)
-        key = {"weights": digest(generator.state_dict())}
-        name = f"select/{label.replace('/', '-')}-{block}"
-        try:
-            samples = sample_stage(self.run, name, generator, seeds_N, key, f"candidate {label}")
-        except NonFiniteError as error:
-            self.run.log.warn(f"{error}; the candidate is out")
-            return self.worst
-        train = self.run.dataset("train")
-        inputs = EvalInputs(self._quantised(samples), held_out=train, train=train)
-        found = judge(self.run, [self.part], [self.config.select_extractor], inputs)
-        return found[self.name].value
-
-    def _quantised(self, samples: SampleSet) -> SampleSet:
-        levels = getattr(self.run.data, "levels", 256)
-        return Quantised(samples, levels) if self.run.settings.quantise and levels < 256 else samples
-
-
 def ddo_step(
     model: Any,
     reference: Any,
@@ -243,7 +190,7 @@ def ddo_step(
     alpha: float,
     beta: float,
     levels: NoiseSpec | None,
-    reencode: bool,
+    config: DdoConfig,
 ) -> StepResult:
     """Return the DDO loss of a batch of pairs; without a pool, the reference generates its half now."""
     x_real, cond_real = batch.rows["real"]
@@ -251,11 +198,14 @@ def ddo_step(
         x_fake, cond_fake = batch.rows["fake"]
     else:
         cond_fake = cond_real
-        x_fake = generated(reference, batch.draws.seeds_N, cond_fake, reencode).to(x_real.device)
-    cond = Condition.cat([cond_real, cond_fake]) if cond_real is not None and cond_fake is not None else None
+        x_fake = generated(reference, batch.draws.seeds_N, cond_fake, config.reencode).to(x_real.device)
+    null_N = null_rows(batch.draws, config.uncond_ratio)
+    cond = None
+    if cond_real is not None and cond_fake is not None:
+        cond = without(Condition.cat([cond_real, cond_fake]), None if null_N is None else null_N.repeat(2))
     ratio_N = log_ratio(model, reference, torch.cat([x_real, x_fake]), cond, batch.draws, levels)
     real_N, fake_N = ratio_N.chunk(2)
-    return ddo_loss(real_N, fake_N, alpha, beta)
+    return ddo_loss(real_N, fake_N, alpha, beta, null_N, config.legacy_null_weight)
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -10,8 +12,9 @@ from genplug.ema import reconstruct, solve_posthoc_coefficients
 from genplug.fit import Batch, StepResult
 from genplug.runtime import Run
 from genplug.snapshots import Fit
-from genplug.training import TrainedWeights, real_rows, training_key, with_weights
+from genplug.training import TrainedWeights, training_key, with_weights
 from genplug_ddo.config import PretrainConfig
+from genplug_ddo.rows import null_rows, training_rows, without
 
 
 class Pretrain(TrainedWeights):
@@ -27,8 +30,8 @@ class Pretrain(TrainedWeights):
         fit = run.fit(
             "fit",
             generator.clone(),
-            pretraining_step,
-            {"real": real_rows(run, generator)},
+            functools.partial(pretraining_step, null_share=config.label_dropout),
+            {"real": training_rows(run, generator)},
             config.train,
             key=training_key(run, generator),
             snapshots=every,
@@ -36,7 +39,15 @@ class Pretrain(TrainedWeights):
         )
         buffers = [name for name, _ in generator.module.named_buffers()]
         weights = self._posthoc(fit, buffers) if config.posthoc_std else fit.last.weights()
-        return with_weights(generator, weights)
+        return self._said(with_weights(generator, weights))
+
+    def restore(self, base: Any, directory: Path, run: Run) -> Any:
+        """Return a copy of `base` with the saved weights."""
+        return self._said(super().restore(base, directory, run))
+
+    def _said(self, generator: Any) -> Any:
+        """Return a generator that says so if it was trained without labels too."""
+        return generator.with_unconditional() if self.config.label_dropout else generator
 
     def _posthoc(self, fit: Fit, buffers: list[str]) -> dict[str, Tensor]:
         """Reconstruct an average of another length from the stored ones (EDM2, section 3)."""
@@ -49,8 +60,9 @@ class Pretrain(TrainedWeights):
         return reconstruct((snapshot.weights() for snapshot in stored), coefficients.tolist(), buffers)
 
 
-def pretraining_step(model: Any, batch: Batch) -> StepResult:
-    """Return the generator's own loss on real rows, per dimension of x."""
+def pretraining_step(model: Any, batch: Batch, null_share: float = 0.0) -> StepResult:
+    """Return the generator's own loss on real rows, per dimension of x; a share of them has no label."""
     x, cond = batch.rows["real"]
+    cond = without(cond, null_rows(batch.draws, null_share))
     loss_N = model.training_loss(x, cond, batch.draws) / x[0].numel()
     return StepResult(loss_N, {})

@@ -1,18 +1,28 @@
 """EDM2: magnitude-preserving diffusion U-Nets, pixel and latent (Karras et al. 2024, arXiv 2312.02696)."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from genplug import GeneratorSpec, hookimpl, presets_from
+from genplug import GeneratorSpec, Preset, hookimpl, presets_from
 
 
 @hookimpl
-def register_generators():
+def register_generators() -> list[GeneratorSpec]:
     return [
         GeneratorSpec(
             name="edm2",
             summary="EDM2 diffusion U-Net, sizes xxs to xxl or free, pixel or latent",
             config="genplug_edm2.config:Edm2Config",
-            provides=("denoiser", "trainable", "class-conditional", "unconditional", "latent"),
+            provides=(
+                "denoiser",
+                "trainable",
+                "class-conditional",
+                "null-label",
+                "unconditional",
+                "feature-trainable",
+                "guided",
+                "latent",
+            ),
             tiny={
                 "resolution": 8,
                 "channels": 1,
@@ -30,5 +40,5 @@ def register_generators():
 
 
 @hookimpl
-def register_presets():
+def register_presets() -> Iterable[Preset]:
     return presets_from(Path(__file__).with_name("registry.toml"))

@@ -25,6 +25,9 @@ class Edm2Config(GeneratorConfig):
     resolution: int = Field(64, ge=4, description="x resolution: pixels, or latent cells")
     channels: int = Field(3, ge=1, description="x channels: 1 or 3 for pixels, 4 for latents")
     num_classes: int = Field(1000, ge=0, description="classes (0: unconditional)")
+    unconditional: bool = Field(
+        False, description="the weights of a class-conditional network were trained without labels too"
+    )
     latent: bool = Field(False, description="x is a latent of the Stable Diffusion autoencoder")
     channel_mult: tuple[int, ...] = Field((1, 2, 3, 4), min_length=1, description="width of each level")
     channel_mult_noise: int | None = Field(
@@ -68,10 +71,14 @@ class Edm2Config(GeneratorConfig):
 
     def provides(self) -> frozenset[str]:
         """Return this configuration's capabilities."""
-        tags = {"class-conditional" if self.num_classes else "unconditional"} | (
-            {"latent"} if self.latent else set()
+        words = {"denoiser"} | ({"latent"} if self.latent else set())
+        words |= {"class-conditional"} if self.num_classes else {"unconditional"}
+        words |= {"unconditional"} if self.unconditional else set()
+        if self.guide:
+            return frozenset(words | {"guided"})
+        return frozenset(
+            words | {"trainable", "feature-trainable"} | ({"null-label"} if self.num_classes else set())
         )
-        return frozenset({"denoiser"} | (set() if self.guide else {"trainable"}) | tags)
 
     def x_shape(self) -> tuple[int, ...]:
         """Return CHW of x."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +25,14 @@ from genplug_edm2.network import Precond, force_normalize_
 
 @dataclass(frozen=True)
 class Edm2Denoiser:
-    """A `Precond` network, perhaps wrapped, with its noise levels."""
+    """A `Precond` network, perhaps wrapped, with its noise levels.
+
+    `arguments` are the network's (`Edm2Config.network`): what another one like it is made from.
+    """
 
     module: nn.Module
+    arguments: Mapping[str, Any]
     x_shape: tuple[int, ...]
-    num_classes: int
     noise: NoiseSpec
     provides: frozenset[str]
     half: bool = True  # as far as the network and the device allow it
@@ -39,26 +44,49 @@ class Edm2Denoiser:
 
     def denoise(self, x: Tensor, sigma_N: Tensor, cond: Condition | None) -> Tensor:
         """Return D(x; sigma)."""
-        denoised: Tensor = self.module(x, sigma_N, self.class_weights(cond), force_fp32=not self.half)
+        denoised: Tensor = self.module(x, sigma_N, self.label_rows(cond), force_fp32=not self.half)
         return denoised
 
     def training_loss(self, x: Tensor, cond: Condition | None, draws: NoiseSource) -> Tensor:
         """Return EDM2's uncertainty-weighted loss, summed over x (equation 21)."""
         sigma_N = self.noise.draw(draws)
         noise = draws.normal(x.shape, "noise")
-        labels_NK, sigma_data = self.class_weights(cond), self.noise.sigma_data
+        labels_NK, sigma_data = self.label_rows(cond), self.noise.sigma_data
         loss = edm2_loss(self.module, x, sigma_N, noise, labels_NK, sigma_data, force_fp32=not self.half)
         return loss.flatten(1).sum(1)
 
-    def class_weights(self, cond: Condition | None) -> Tensor | None:
-        """Return one-hot or soft class weights NK; None for an absent label."""
-        if cond is None or cond.is_null or not self.num_classes:
+    def label_rows(self, cond: Condition | None) -> Tensor | None:
+        """Return what the label path takes, NK: one-hot rows, class weights or f / ||f|| of features f.
+
+        A row of zeros is no label; None where there is no label at all, which the network takes alike.
+        """
+        width = self.arguments["label_dim"]
+        if cond is None or cond.is_null or not width:
             return None
+        if "feature-conditional" in self.provides:
+            return unit_rows(cond, width)
         if cond.labels_N is not None:
-            return F.one_hot(cond.labels_N, self.num_classes).to(torch.float32)
+            labelled_N = cond.labels_N >= 0
+            one_hot_NK = F.one_hot(cond.labels_N.clamp_min(0), width).to(torch.float32)
+            return one_hot_NK * labelled_N[:, None]
         if cond.weights_NK is None:
             raise ValueError("EDM2 is conditioned on labels or class weights")
         return cond.weights_NK
+
+    def with_unconditional(self) -> Edm2Denoiser:
+        """Return the same denoiser saying that it was trained without labels too."""
+        return replace(self, provides=self.provides | {"unconditional"})
+
+    def for_features(self, width: int, seed: int) -> Edm2Denoiser:
+        """Return the same network with random weights and a label path as wide as features (DiADM)."""
+        arguments = {**self.arguments, "label_dim": width}
+        words = self.provides - {"class-conditional", "unconditional"}
+        return replace(
+            self,
+            module=random_network(arguments, seed).to(self.device),
+            arguments=arguments,
+            provides=words | {"feature-conditional", "null-label"},
+        )
 
     def with_module(self, module: nn.Module) -> Edm2Denoiser:
         """Return the same denoiser around another module."""
@@ -77,15 +105,29 @@ class Edm2Denoiser:
         return replace(self, module=copy.deepcopy(self.module))
 
 
+def unit_rows(cond: Condition, width: int) -> Tensor:
+    """Return f / ||f||, ND, which the network multiplies by sqrt(D); a zero row stays one."""
+    if cond.features_ND is None:
+        raise ValueError("this EDM2 network is conditioned on features")
+    if cond.features_ND.shape[1] != width:
+        raise ValueError(f"features are {cond.features_ND.shape[1]} wide; the network takes {width}")
+    return F.normalize(cond.features_ND.to(torch.float32), dim=1)
+
+
+def random_network(arguments: Mapping[str, Any], seed: int) -> Precond:
+    """Return a frozen network with random weights that depend on the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Precond(**arguments)
+    return network.eval().requires_grad_(False)
+
+
 def build(config: Edm2Config, run: Run) -> DenoiserGenerator:
     """Build a generator with random weights that depend on the run's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
-        network = Precond(**config.network())
     denoiser = Edm2Denoiser(
-        module=network.eval().requires_grad_(False).to(run.device),
+        module=random_network(config.network(), run.seed).to(run.device),
+        arguments=config.network(),
         x_shape=config.x_shape(),
-        num_classes=config.num_classes,
         noise=NoiseSpec(
             config.sigma_min, config.sigma_max, config.sigma_data, config.log_mean, config.log_std
         ),

@@ -1,4 +1,4 @@
-"""Options of the data set `files`."""
+"""Options of the data set `files` and of the generator `folder`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from genplug.config import Config
+from genplug.config import Config, GeneratorConfig
 
 if TYPE_CHECKING:
     from genplug.runtime import Run
     from genplug_files.dataset import FilesDataset
+    from genplug_files.folder import Folder
 
 
 class FilesConfig(Config):
@@ -26,3 +27,22 @@ class FilesConfig(Config):
         from genplug_files.dataset import FilesDataset
 
         return FilesDataset(self, run)
+
+
+class FolderConfig(GeneratorConfig):
+    """Samples that were generated elsewhere."""
+
+    path: str = Field(description="folder of generated images, .zip, .npz, or .npy of points")
+    labels: bool = Field(
+        False, description="use their labels (subfolders, dataset.json, arr_1): every class equally often"
+    )
+
+    def provides(self) -> frozenset[str]:
+        """Return `class-conditional` where labels are used; there is no network to do more with."""
+        return frozenset({"class-conditional"} if self.labels else ())
+
+    def build(self, run: Run) -> Folder:
+        """Open the samples."""
+        from genplug_files.folder import Folder
+
+        return Folder(self, run)

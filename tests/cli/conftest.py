@@ -36,7 +36,7 @@ class Outcome:
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
-    """Install modules of `toys` as packages `genplug-toy...` 1.0; returns the folder they are in."""
+    """Install modules of `toys` as packages `genplug-mock...` 1.0; returns the folder they are in."""
     site = tmp_path / "site"
     site.mkdir()
 
@@ -55,7 +55,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(TOYS), *filter(None, sys.path)]))
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    install("genplug_toy")
+    install("genplug_mock")
     yield install
     catalog.cache_clear()
 

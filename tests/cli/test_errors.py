@@ -19,7 +19,7 @@ MISTAKES = {
     "capability": (("run", "-g", "toy-grey", "-o", "toy-train"), "needs denoiser|likelihood, trainable"),
     "no config file": ((*RUN, "--config", "gone.toml"), "gone.toml: No such file"),
     "missing weights": (("run", "-g", "toy-grey.far", "-o", "none"), "genplug fetch toy-grey.far"),
-    "broken component": (("run", "-g", "toy-brittle"), "of genplug-toy 1.0 is broken"),
+    "broken component": (("run", "-g", "toy-brittle"), "of genplug-mock 1.0 is broken"),
     "missing data": (("evaluate", "gone", "toy-data:train"), "no sample set 'gone'"),
     "empty name": ((*RUN, "--dataset", ""), "an empty name for the dataset"),
     "unknown data set": (("evaluate", "toy-dota", "x"), "did you mean 'toy-data'?"),

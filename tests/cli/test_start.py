@@ -52,8 +52,8 @@ def test_version(genplug):
 
 def test_listing_has_every_component(genplug):
     rows = [line.split()[:4] for line in genplug("plugins").out.splitlines()]
-    assert ["generator", "toy-grey", "genplug-toy", "1.0"] in rows
-    assert ["dataset", "toy-data", "genplug-toy", "1.0"] in rows
+    assert ["generator", "toy-grey", "genplug-mock", "1.0"] in rows
+    assert ["dataset", "toy-data", "genplug-mock", "1.0"] in rows
 
 
 def test_listing_as_json(genplug):
@@ -82,7 +82,7 @@ def test_a_preset_is_described(genplug):
 def test_a_component_whose_config_is_broken_says_so(genplug):
     outcome = genplug("plugins", "toy-brittle")
     assert outcome.code == 0
-    assert "broken: generator 'toy-brittle' of genplug-toy 1.0" in outcome.out
+    assert "broken: generator 'toy-brittle' of genplug-mock 1.0" in outcome.out
 
 
 def test_a_broken_plugin_is_listed_and_hides_no_other(genplug, installed):
@@ -101,7 +101,7 @@ def test_a_clash_names_both_packages(genplug, installed, command):
     installed("genplug_toy_twin")
     outcome = genplug(*command)
     assert outcome.code == (0 if command == ("plugins",) else 2)
-    assert "generator 'toy-grey' is registered by genplug-toy 1.0 and genplug-toy-twin 1.0" in (
+    assert "generator 'toy-grey' is registered by genplug-mock 1.0 and genplug-toy-twin 1.0" in (
         outcome.out + outcome.err
     )
 
@@ -127,4 +127,4 @@ def test_a_command_of_two_plugins_is_left_out(genplug, installed):
     installed("genplug_toy_twin")
     outcome = genplug("toy-hello", "you")
     assert outcome.code == 2
-    assert "command 'toy-hello' is registered by genplug-toy" in outcome.err
+    assert "command 'toy-hello' is registered by genplug-mock" in outcome.err

@@ -19,7 +19,7 @@ def test_a_plan_names_what_would_run(genplug, here):
     outcome = genplug(*RUN, "--plan", "--set", "generator.shade=0.25")
     assert (outcome.code, outcome.err) == (0, "")
     assert "generator.shade = 0.25" in outcome.out
-    assert "generator   toy-grey (genplug-toy 1.0)" in outcome.out
+    assert "generator   toy-grey (genplug-mock 1.0)" in outcome.out
     assert "12 per generator in 2 seed blocks" in outcome.out
     assert not (here / "runs").exists()
 
@@ -105,7 +105,7 @@ def test_existing_samples_are_never_overwritten(genplug):
 
 
 def test_interrupted_sampling_continues_and_refuses_other_options(genplug, here, monkeypatch):
-    from genplug_toy.things import GreySquares
+    from genplug_mock.things import GreySquares
 
     whole, calls = GreySquares.sample, []
 

@@ -22,6 +22,7 @@ from genplug.testing import (
     ObjectiveSuite,
     SamplerSuite,
 )
+from genplug.testing.workplace import as_reference, resolve_part
 from genplug.writers import export
 
 
@@ -230,3 +231,71 @@ def test_no_built_in_component_is_left_out() -> None:
     installed = {(e.spec.kind, e.spec.name) for e in catalog() if e.package.name == "genplug"}
     assert installed == tested
     assert set(SUITES) == {kind for kind, _ in tested}
+
+
+class TestCfg(ObjectiveSuite):
+    name = "cfg"
+    generator = "edm2"
+    options = {"guide": None}  # its own label-dropped copy
+
+
+class TestCfgOfATrainedBranch(ObjectiveSuite):
+    name = "cfg"
+    generator = "toy"
+    generator_options = {"num_classes": 2, "unconditional": True}
+    options = {"guide": None}
+
+
+class TestCfgAwayFromAnother(ObjectiveSuite):
+    name = "cfg"
+    generator = "edm2"
+
+    @pytest.fixture
+    def given(self, tmp_path: Path) -> Mapping[str, Any]:
+        other = resolve_part("generator", "edm2", {"num_classes": 0})
+        return {"guide": as_reference(other, tmp_path / "second")}
+
+
+class TestAutoguidance(ObjectiveSuite):
+    name = "autoguidance"
+
+
+class TestAutoguidanceByALessTrainedModel(ObjectiveSuite):
+    name = "autoguidance"
+    generator = "edm2"
+    options = {"guide": None, "guide_options": {"model_channels": 8}}
+
+
+class TestToy(GeneratorSuite):
+    name = "toy"
+
+
+class TestToyOfTwoClasses(GeneratorSuite):
+    name = "toy"
+    options = {"num_classes": 2, "unconditional": True}
+
+
+class TestToyFlow(GeneratorSuite):
+    name = "toy-flow"
+
+
+class TestToyExact(GeneratorSuite):
+    name = "toy-exact"
+
+
+class TestToyExactFractal(GeneratorSuite):
+    name = "toy-exact"
+    options = {"data": {"name": "fractal", "classes": "A"}}
+
+
+class TestGaussians1d(DatasetSuite):
+    name = "gaussians-1d"
+
+
+class TestFractal(DatasetSuite):
+    name = "fractal"
+
+
+class TestLargerDigits(DatasetSuite):
+    name = "digits"
+    options = {"resolution": 16}

@@ -18,6 +18,10 @@ class TestPoints(GeneratorSuite):
     name = "fake-points"
 
 
+class TestOptional(GeneratorSuite):
+    name = "fake-optional"
+
+
 class TestTokens(GeneratorSuite):
     name = "fake-tokens"
 

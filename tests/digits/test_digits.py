@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+import genplug
 from genplug.errors import DataError
 from genplug.samplesets import Quantised, read_all
 from genplug_digits.dataset import Digits
@@ -42,3 +45,21 @@ def test_it_is_the_data_of_scikit_learn() -> None:
 def test_an_unknown_split_is_one_line() -> None:
     with pytest.raises(DataError, match="digits have the splits train, held-out, not 'test'"):
         Digits().split("test")
+
+
+def test_larger_digits_are_the_same_ones_interpolated() -> None:
+    """Averaging 16 pixels back to 8 gives nearly the original; labels, rows and split stay."""
+    small, large = Digits().split("train"), Digits(16).split("train")
+    assert large.shape == (1, 16, 16)
+    assert Digits(28).split("held-out").shape == (1, 28, 28)
+    assert torch.equal(small.labels, large.labels)
+    pooled = torch.nn.functional.avg_pool2d(read_all(large).float(), 2)
+    assert (pooled - read_all(small).float()).abs().mean() < 12  # bicubic blurs a little
+    assert (Digits().levels, Digits(16).levels) == (17, 256)
+    assert small.fingerprint != large.fingerprint
+
+
+def test_a_generator_of_another_resolution_is_refused_in_one_line(tmp_path: Path) -> None:
+    options = {"dataset__resolution": 16, "run__samples": 4, "run__blocks": 1}
+    with pytest.raises(DataError, match=r"\(1, 8, 8\).*\(1, 16, 16\)"):
+        genplug.run("edm2", ["none"], dataset__name="digits", out=tmp_path / "run", **options)

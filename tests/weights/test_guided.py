@@ -77,7 +77,7 @@ def test_a_guided_pair_gives_the_published_samples(pair: Pair) -> None:
         )
     expected = pair.tensors["out/guided"]
     assert (got - expected).abs().max() <= 2e-4 * expected.std()
-    assert generator.provides == {"denoiser", "class-conditional"}
+    assert generator.provides == {"denoiser", "class-conditional", "guided"}
 
 
 def test_both_are_fetched_and_planned_and_another_guide_is_another_generator(pair: Pair, here: Path) -> None:

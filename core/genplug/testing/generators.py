@@ -18,11 +18,17 @@ from genplug.parts import Part
 from genplug.protocols import Generator, Policy
 from genplug.specs import CAPABILITIES, GeneratorSpec
 from genplug.testing.capabilities import DenoiserPromises, LikelihoodPromises, TrainablePromises
+from genplug.testing.conditional import FeatureTrainablePromises, GuidedPromises, NullLabelPromises
 from genplug.testing.suite import ComponentSuite
 from genplug.testing.workplace import close, drawn, fresh
 
 #: What an object has if, and only if, it claims a capability.
-MARKS = {"denoiser": ("denoise", "noise"), "likelihood": ("log_prob",), "trainable": ("module",)}
+MARKS = {
+    "denoiser": ("denoise", "noise"),
+    "likelihood": ("log_prob",),
+    "trainable": ("module",),
+    "guided": ("guidance",),
+}
 POLICIES: tuple[Policy, ...] = ("balanced", "random")
 CONDITIONS = {
     "class-conditional": ("labels_N", "weights_NK"),
@@ -31,7 +37,15 @@ CONDITIONS = {
 }
 
 
-class GeneratorSuite(DenoiserPromises, LikelihoodPromises, TrainablePromises, ComponentSuite):
+class GeneratorSuite(
+    DenoiserPromises,
+    LikelihoodPromises,
+    TrainablePromises,
+    NullLabelPromises,
+    FeatureTrainablePromises,
+    GuidedPromises,
+    ComponentSuite,
+):
     """Promises of a generator."""
 
     kind: ClassVar[str] = "generator"

@@ -12,11 +12,12 @@ import torch
 from genplug.checkpoints import digest
 from genplug.config import Needs, fields
 from genplug.errors import GenplugError
-from genplug.matching import provided
+from genplug.matching import provided, said
 from genplug.parts import Part
 from genplug.registry import catalog
 from genplug.runtime import Run
 from genplug.specs import GeneratorSpec, ObjectiveSpec, unmet
+from genplug.testing.conditional import keeps_guidance
 from genplug.testing.suite import ComponentSuite
 from genplug.testing.workplace import (
     Given,
@@ -82,13 +83,43 @@ class ObjectiveSuite(ComponentSuite):
         spec = part.entry.spec
         assert isinstance(spec, ObjectiveSpec)
         result = part.config.build(work).apply(base, work)
-        expected = base.provides - set(spec.removes) | set(spec.adds)
+        expected = base.provides - set(said(part, "removes")) | set(said(part, "adds"))
         assert result.provides == expected, f"it provides {set(result.provides)}, not {set(expected)}"
         assert result.modality == base.modality
         samples, before = drawn(result, SEEDS), drawn(base, SEEDS)
         assert samples.shape == before.shape, f"samples have shape {tuple(samples.shape)}"
         assert samples.dtype == before.dtype, f"samples are {samples.dtype}"
         assert bool(samples.float().isfinite().all()), "samples are not finite"
+
+    def test_its_guidance(self, part: Part, base: Any, work: Run) -> None:
+        """If the result is guided, its scale can be changed, and other scales give other samples."""
+        if "guided" not in said(part, "adds"):
+            pytest.skip("the result is not guided")
+        keeps_guidance(part.config.build(work).apply(base, work))
+
+    def test_its_control(
+        self, part: Part, base: Any, base_part: Part, data: Given, work: Run, tmp_path: Path
+    ) -> None:
+        """It makes a control if its spec says so, which is saved and restored as its result is."""
+        spec, objective = part.entry.spec, part.config.build(work)
+        assert isinstance(spec, ObjectiveSpec)
+        has = hasattr(objective, "control")
+        assert has == spec.control, (
+            f"control is {spec.control} in its spec, the method is {'' * has or 'not '}there"
+        )
+        if not has:
+            pytest.skip("makes no control")
+        weights = digest(base.state_dict())
+        control = objective.control(base, work)
+        assert digest(base.state_dict()) == weights, "the base has other weights"
+        samples = drawn(control, SEEDS)
+        assert samples.shape == drawn(base, SEEDS).shape, f"samples have shape {tuple(samples.shape)}"
+        assert bool(samples.float().isfinite().all()), "samples are not finite"
+        (tmp_path / "control").mkdir()
+        objective.save(control, tmp_path / "control")
+        other = make_run(tmp_path / "elsewhere", base_part, data)
+        restored = part.config.build(other).restore(fresh(base_part), tmp_path / "control", other)
+        assert torch.equal(drawn(restored, SEEDS), samples), "other samples after restoring"
 
     def test_the_base_is_left_alone(self, part: Part, base: Any, work: Run) -> None:
         """The generator that it is given keeps its weights and its samples."""

@@ -5,7 +5,7 @@ import genplug
 
 @genplug.hookimpl
 def register_generators():
-    return [genplug.GeneratorSpec(name="toy-grey", summary="an impostor", config="genplug_toy.config:Grey")]
+    return [genplug.GeneratorSpec(name="toy-grey", summary="an impostor", config="genplug_mock.config:Grey")]
 
 
 @genplug.hookimpl

@@ -28,6 +28,13 @@ def register_generators():
             provides=("denoiser", "trainable", "class-conditional"),
         ),
         GeneratorSpec(
+            name="fake-optional",
+            summary="2D points denoiser, with labels that may be absent, or features in their place",
+            config=_CONFIG + "OptionalConfig",
+            modality="points",
+            provides=("denoiser", "trainable", "class-conditional", "null-label", "feature-trainable"),
+        ),
+        GeneratorSpec(
             name="fake-tokens",
             summary="autoregressive model over 16 tokens, decoded to a 4x4 image",
             config=_CONFIG + "TokensConfig",
@@ -70,7 +77,8 @@ def register_objectives():
             config=_CONFIG + "ShrinkConfig",
             stage="guide",
             needs=("denoiser",),
-            removes=("trainable",),
+            removes=("trainable", "feature-trainable", "null-label"),
+            control=True,
         ),
         ObjectiveSpec(
             name="fake-contrast",
@@ -78,7 +86,8 @@ def register_objectives():
             config=_CONFIG + "ContrastConfig",
             stage="guide",
             needs=("denoiser",),
-            removes=("trainable",),
+            adds=("guided",),
+            removes=("trainable", "feature-trainable", "null-label"),
             inputs=("generator",),
         ),
         ObjectiveSpec(
@@ -88,7 +97,7 @@ def register_objectives():
             stage="guide",
             needs=("denoiser", "class-conditional"),
             adds=("feature-conditional",),
-            removes=("class-conditional", "trainable"),
+            removes=("class-conditional", "trainable", "feature-trainable", "null-label"),
         ),
     ]
 

@@ -31,6 +31,16 @@ class PointsConfig(GeneratorConfig):
         return _part("points", self, run)
 
 
+class OptionalConfig(PointsConfig):
+    """The same with an input for a condition that may be absent."""
+
+    def provides(self) -> frozenset[str]:
+        return super().provides() | {"null-label", "feature-trainable"}
+
+    def build(self, run: Any) -> Any:
+        return _part("optional", self, run)
+
+
 class LatentConfig(GeneratorConfig):
     """A small MLP denoiser of latents."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,6 +84,36 @@ class MlpDenoiser:
 def points(config, run):
     module = Mlp(2, config.width, CLASSES, run.seed).to(run.device)
     denoiser = MlpDenoiser(module, (2,), CLASSES, config.provides())
+    sampler = run.component("sampler", config.sampler)
+    return DenoiserGenerator(denoiser, sampler, IdentityCodec(), Labels(CLASSES), modality="points")
+
+
+@dataclass(frozen=True)
+class OptionalDenoiser(MlpDenoiser):
+    """An MLP whose condition is a vector: a class as one-hot, features as they are, nothing as zero."""
+
+    width: int = 32
+
+    def denoise(self, x, sigma_N, cond):
+        vector = torch.zeros(len(x), self.classes)
+        if cond is not None and cond.features_ND is not None:
+            vector = cond.features_ND
+        elif cond is not None and cond.labels_N is not None:
+            vector = F.one_hot(cond.labels_N.clamp(min=0), self.classes) * (cond.labels_N >= 0)[:, None]
+        return self.module(x, sigma_N, vector.to(x))
+
+    def with_unconditional(self):
+        return replace(self, provides=self.provides | {"unconditional"})
+
+    def for_features(self, width, seed):
+        provides = frozenset({"denoiser", "trainable", "feature-conditional", "null-label"})
+        module = Mlp(2, self.width, width, seed).to(self.device)
+        return replace(self, module=module, classes=width, provides=provides)
+
+
+def optional(config, run):
+    module = Mlp(2, config.width, CLASSES, run.seed).to(run.device)
+    denoiser = OptionalDenoiser(module, (2,), CLASSES, config.provides(), width=config.width)
     sampler = run.component("sampler", config.sampler)
     return DenoiserGenerator(denoiser, sampler, IdentityCodec(), Labels(CLASSES), modality="points")
 
@@ -264,6 +295,9 @@ class Shift(Remade):
         return Shifted(generator, self.by)
 
 
+TRAINING = {"trainable", "feature-trainable", "null-label"}
+
+
 @dataclass(frozen=True)
 class Guided:
     """A denoiser changed by a function of (D, x, sigma, cond); not trainable."""
@@ -273,7 +307,7 @@ class Guided:
 
     @property
     def provides(self):
-        return self.inner.provides - {"trainable"}
+        return self.inner.provides - TRAINING
 
     @property
     def x_shape(self):
@@ -291,13 +325,50 @@ class Guided:
         return self.change(self.inner, x, sigma_N, cond)
 
 
-class Shrink(Remade):
+@dataclass(frozen=True)
+class Factor:
+    value: float
+
+    def __call__(self, inner, x, sigma_N, cond):
+        return self.value * inner.denoise(x, sigma_N, cond)
+
+
+class Shrink:
+    """Its control is the same denoiser, not pulled."""
+
     def __init__(self, factor):
         self.factor = factor
 
     def apply(self, generator, run):
-        change = lambda inner, x, sigma_N, cond: self.factor * inner.denoise(x, sigma_N, cond)  # noqa: E731
-        return generator.replace(denoiser=Guided(generator.denoiser, change))
+        return generator.replace(denoiser=Guided(generator.denoiser, Factor(self.factor)))
+
+    def control(self, generator, run):
+        return generator.replace(denoiser=Guided(generator.denoiser, Factor(1.0)))
+
+    def save(self, generator, directory):
+        write_json(directory / "objective.json", {"factor": generator.denoiser.change.value})
+
+    def restore(self, base, directory, run):
+        factor = json.loads((directory / "objective.json").read_text())["factor"]
+        return base.replace(denoiser=Guided(base.denoiser, Factor(factor)))
+
+
+@dataclass(frozen=True)
+class Contrasted(Guided):
+    """`change` is the guide."""
+
+    guidance: float = 1.0
+
+    @property
+    def provides(self):
+        return super().provides | {"guided"}
+
+    def with_guidance(self, scale):
+        return replace(self, guidance=scale)
+
+    def denoise(self, x, sigma_N, cond):
+        ours, theirs = (one.denoise(x, sigma_N, cond) for one in (self.inner, self.change))
+        return torch.lerp(theirs, ours, self.guidance)
 
 
 class Contrast(Remade):
@@ -306,11 +377,7 @@ class Contrast(Remade):
 
     def apply(self, generator, run):
         guide = run.generator(self.guide)
-
-        def change(inner, x, sigma_N, cond):
-            return torch.lerp(guide.denoise(x, sigma_N, cond), inner.denoise(x, sigma_N, cond), self.scale)
-
-        return generator.replace(denoiser=Guided(generator.denoiser, change))
+        return generator.replace(denoiser=Contrasted(generator.denoiser, guide, self.scale))
 
 
 class FeaturesBySeed:
@@ -324,7 +391,7 @@ class FeaturesBySeed:
 class FromFeatures(Guided):
     @property
     def provides(self):
-        return self.inner.provides - {"trainable", "class-conditional"} | {"feature-conditional"}
+        return super().provides - {"class-conditional"} | {"feature-conditional"}
 
 
 class Recondition(Remade):

@@ -14,13 +14,13 @@ from genplug.specs import Published
 
 @genplug.hookimpl
 def register_generators():
-    config = "genplug_toy.config:"
+    config = "genplug_mock.config:"
     return [
         GeneratorSpec(
             name="toy-grey", summary="grey squares", config=f"{config}Grey", provides=("class-conditional",)
         ),
         GeneratorSpec(name="toy-points", summary="points", config=f"{config}Points", modality="points"),
-        GeneratorSpec(name="toy-brittle", summary="does not import", config="genplug_toy.gone:Gone"),
+        GeneratorSpec(name="toy-brittle", summary="does not import", config="genplug_mock.gone:Gone"),
     ]
 
 
@@ -30,14 +30,14 @@ def register_objectives():
         ObjectiveSpec(
             name="toy-brighter",
             summary="adds light",
-            config="genplug_toy.config:Brighter",
+            config="genplug_mock.config:Brighter",
             stage="postprocess",
             needs=("class-conditional",),
         ),
         ObjectiveSpec(
             name="toy-train",
             summary="needs what grey squares lack",
-            config="genplug_toy.config:Brighter",
+            config="genplug_mock.config:Brighter",
             stage="train",
             needs=("denoiser|likelihood", "trainable"),
         ),
@@ -46,7 +46,7 @@ def register_objectives():
 
 @genplug.hookimpl
 def register_extractors():
-    return [ExtractorSpec(name="toy-mean", summary="mean grey", config="genplug_toy.config:Mean")]
+    return [ExtractorSpec(name="toy-mean", summary="mean grey", config="genplug_mock.config:Mean")]
 
 
 @genplug.hookimpl
@@ -55,7 +55,7 @@ def register_evaluators():
         EvaluatorSpec(
             name="toy-gap",
             summary="difference of means",
-            config="genplug_toy.config:Gap",
+            config="genplug_mock.config:Gap",
             inputs=("samples", "features", "held_out"),
             scores={"toy-gap": "lower"},
         )
@@ -64,7 +64,7 @@ def register_evaluators():
 
 @genplug.hookimpl
 def register_datasets():
-    return [DatasetSpec(name="toy-data", summary="grey squares", config="genplug_toy.config:Data")]
+    return [DatasetSpec(name="toy-data", summary="grey squares", config="genplug_mock.config:Data")]
 
 
 @genplug.hookimpl

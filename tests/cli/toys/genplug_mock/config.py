@@ -15,7 +15,7 @@ class Grey(GeneratorConfig):
         return frozenset({"class-conditional"})
 
     def build(self, run):
-        from genplug_toy.things import GreySquares
+        from genplug_mock.things import GreySquares
 
         return GreySquares(self)
 
@@ -25,7 +25,7 @@ class Points(GeneratorConfig):
         return frozenset()
 
     def build(self, run):
-        from genplug_toy.things import NormalPoints
+        from genplug_mock.things import NormalPoints
 
         return NormalPoints()
 
@@ -34,14 +34,14 @@ class Brighter(Config):
     amount: int = Field(10, ge=0, le=255, description="grey levels added")
 
     def build(self, run):
-        from genplug_toy.things import AddLight
+        from genplug_mock.things import AddLight
 
         return AddLight(self.amount)
 
 
 class Mean(Config):
     def build(self, run):
-        from genplug_toy.things import MeanGrey
+        from genplug_mock.things import MeanGrey
 
         return MeanGrey()
 
@@ -50,13 +50,13 @@ class Gap(Config):
     scale: float = Field(1.0, gt=0, description="factor")
 
     def build(self, run):
-        from genplug_toy.things import MeanGap
+        from genplug_mock.things import MeanGap
 
         return MeanGap(self.scale)
 
 
 class Data(Config):
     def build(self, run):
-        from genplug_toy.things import Squares
+        from genplug_mock.things import Squares
 
         return Squares()
