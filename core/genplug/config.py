@@ -214,7 +214,8 @@ def origin_of(key: str, origins: Mapping[str, str]) -> str:
 
 def _explain(error: ValidationError, model: type[BaseModel], section: str, origins: Mapping[str, str]) -> str:
     """Describe the first problem of a validation error in one line."""
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     key = ".".join([section, *map(str, first["loc"])]) if section else ".".join(map(str, first["loc"]))
     where = origin_of(key, origins)
     if first["type"] == "extra_forbidden":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from genplug import figures
@@ -25,7 +24,7 @@ def histogram_plots(sets: Mapping[str, SampleSet]) -> dict[str, str]:
     values = {name: _values(samples) for name, samples in sets.items()}
     x = figures.scale((v for rows in values.values() for v in rows), LEFT, RIGHT)
     shares = {name: _shares(rows, x) for name, rows in values.items()}
-    y = Scale(0, 1.05 * max(max(bins) for bins in shares.values()) or 1.0, BOTTOM, TOP)
+    y = Scale(0, 1.05 * max(max(bins) for bins in shares.values()), BOTTOM, TOP)
     axes, names, plots = figures.x_axis(x, TOP, BOTTOM) + figures.y_axis(y, LEFT, RIGHT), list(sets), {}
     for name in names:
         drawn = [n for n in dict.fromkeys(("real", name)) if n in shares]
@@ -37,8 +36,7 @@ def histogram_plots(sets: Mapping[str, SampleSet]) -> dict[str, str]:
 
 
 def _values(samples: SampleSet) -> list[float]:
-    rows = read_all(first(samples, min(MOST, len(samples)))).flatten()
-    return [value for value in rows.tolist() if math.isfinite(value)]
+    return list(read_all(first(samples, min(MOST, len(samples)))).flatten().tolist())
 
 
 def _shares(values: Sequence[float], x: Scale) -> list[float]:
@@ -46,7 +44,7 @@ def _shares(values: Sequence[float], x: Scale) -> list[float]:
     counts = [0] * BINS
     for value in values:
         counts[min(BINS - 1, int((value - x.low) / (x.high - x.low) * BINS))] += 1
-    return [count / max(1, len(values)) for count in counts]
+    return [count / len(values) for count in counts]
 
 
 def _steps(shares: Sequence[float], y: Scale, number: int, filled: bool) -> str:

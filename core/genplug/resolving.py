@@ -169,12 +169,15 @@ def _chains(
     """Return the chain of objectives; with a sweep, that of each value by its model's name."""
     if sweep is None:
         return {"": resolver.objectives(flags, generator)}
+    names = [name for name in flags or () if name != "none"]
+    count = len(names) if flags else len(_items(resolver.layers.section("objective"), 0))
+    if sweep.number > count:
+        there = "is no objective" if not count else f"{'is' if count == 1 else 'are'} {count}"
+        raise ConfigError(f"sweep of {sweep.key!r}: objective {sweep.number} is meant, but there {there}")
     found = {}
     for value in sweep.values:
         layers = resolver.layers.with_value(sweep.key, value, f"sweep {sweep.key}")
         chain = Resolver(resolver.catalog, resolver.data, layers).objectives(flags, generator)
-        if sweep.number > len(chain):
-            raise ConfigError(f"sweep of {sweep.key!r}: there are {len(chain)} objectives")
         found[sweep.model(value)] = chain
     return found
 

@@ -96,7 +96,7 @@ def value_plot(swept: Swept, name: str, known: Known) -> str:
     found = [(at, score) for at, score in zip(swept.places(), swept.scores(name), strict=True) if score]
     marks = {mark: score["value"] for mark in MARKS if (score := _known(swept, mark, name))}
     ends = [v for _, s in found for v in (s["value"], s.get("low"), s.get("high")) if v is not None]
-    x = scale(swept.places(), LEFT, RIGHT)
+    x = scale(swept.places(), LEFT, RIGHT - 34)  # room for the names of the lines
     y = scale([*ends, *marks.values()], BOTTOM, TOP)
     parts = [
         *_axes(name, swept, x, y, known.wish),
@@ -139,12 +139,10 @@ def _polyline(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _point(x: float, y: float, label: str, colour: int) -> list[str]:
-    """Draw a point with its name beside it, inside the plot."""
-    inside = x < RIGHT - 40
-    return [
-        dot(x, y, 3.5, f"f{colour}"),
-        text(x + (6 if inside else -6), y - 5, label, "start" if inside else "end"),
-    ]
+    """Draw a point with its name beside it, inside the plot: above if on the curve, else below."""
+    side, anchor = (6, "start") if x < RIGHT - 40 else (-6, "end")
+    below = -5 if colour == CURVE else 13
+    return [dot(x, y, 3.5, f"f{colour}"), text(x + side, y + below, label, anchor)]
 
 
 def best_of(swept: Swept, name: str, known: Known) -> str:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from genplug import EvaluatorSpec, hookimpl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genplug import EvaluatorSpec, hookimpl, recipes_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from genplug.specs import Recipe
 
 _CONFIG = "genplug_analysis.config:"
 
@@ -10,6 +18,11 @@ _CONFIG = "genplug_analysis.config:"
 @hookimpl
 def register_evaluators() -> list[EvaluatorSpec]:
     return [*_of_generators(), *_of_points(), *_of_features()]
+
+
+@hookimpl
+def register_recipes() -> Iterable[Recipe]:
+    return recipes_from(Path(__file__).with_name("recipes"))
 
 
 def _of_generators() -> list[EvaluatorSpec]:

@@ -6,6 +6,7 @@ stay (sections 3.5 and 3.7 of the methods after arXiv 2503.10638).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from genplug.errors import DataError
 from genplug.protocols import EvalInputs, Generator, Score
 from genplug.runtime import Run
-from genplug.samplesets import ArraySet
+from genplug.samplesets import ArraySet, subsample
 from genplug.subsets import choose_rows
 from genplug_analysis.boundary import class_count, known_density, log_odds
 from genplug_analysis.config import DisplacementConfig
@@ -26,6 +27,7 @@ from genplug_irs.plots import Curve, curve_plot
 from genplug_metrics.intervals import Interval, bootstrap, bootstrap_mean
 
 DRAWN = 300  # moves in a picture
+VALUES = 2**28  # of a set that are in memory as float32: 1 GiB
 
 
 class Displacement:
@@ -41,8 +43,10 @@ class Displacement:
             raise DataError("displacement needs both generators")
         if len(held_out) < 2:
             raise DataError("displacement needs two held-out samples")
+        fitting = max(2, VALUES // math.prod(held_out.shape))
         sizes = [one.size for one in (base, improved) if one.size is not None]
-        seeds_N = run.seeds("sample", min(self.config.count, len(inputs.samples), *sizes))
+        seeds_N = run.seeds("sample", min(self.config.count, len(inputs.samples), fitting, *sizes))
+        held_out = subsample(held_out, fitting, run.seed)
         before, after = (drawn(one, seeds_N, run) for one in (base, improved))
         if before.shape != after.shape or before.shape != held_out.shape:
             shapes = f"{before.shape}, {after.shape} and {held_out.shape}"
@@ -50,10 +54,10 @@ class Displacement:
         distance = run.component("distance", self.config.distance)
         x_ND, real_MD = rows_of(before), rows_of(held_out)
         move_N = (rows_of(after).double() - x_ND.double()).norm(dim=1)
-        far_N = nearest_of(run, distance, x_ND, real_MD)[0][:, 0]
+        distance_N = nearest_of(run, distance, x_ND, real_MD)[0][:, 0]
         real_M = nearest_others(run, distance, real_MD, 1)[0][:, 0]
         limit = float(real_M.quantile(1 - self.config.outside))
-        curves = {"distance to real samples": binned(far_N, move_N, self.config.bins)}
+        curves = {"distance to real samples": binned(distance_N, move_N, self.config.bins)}
         odds_N = self._odds(before, run)
         if odds_N is not None:
             curves["log-odds of the own class"] = binned(odds_N, move_N, self.config.bins)
@@ -63,7 +67,7 @@ class Displacement:
             behind = choose_rows(real_MD, 4 * DRAWN, run.seed)
             plots["moves"] = move_plot("moves", x_ND[some], rows_of(after)[some], behind)
         extra: dict[str, Any] = {"near_is_within": limit, "curves": curves}
-        return scores_of(move_N, far_N > limit, len(held_out), run.seed, extra, plots)
+        return scores_of(move_N, distance_N > limit, len(held_out), run.seed, extra, plots)
 
     def _odds(self, samples: ArraySet, run: Run) -> Tensor | None:
         """Return the log-odds of each sample for its own class, where the classes' densities are known."""

@@ -12,7 +12,7 @@ from genplug.figures import PALETTE, WIDTH, Scale, dot, line, scale, svg, text, 
 from genplug_analysis.recording import Course
 
 LEFT, RIGHT, TOP = 48, WIDTH - 12, 44
-REAL = 2  # the palette's grey
+REAL, LINE = 2, 3  # of the palette: grey for real points, green for a boundary on the plane
 DASHED = 'stroke-width="1.5" stroke-dasharray="4 3"'
 GRID = 96  # cells along each coordinate on which a boundary is looked for
 
@@ -48,6 +48,14 @@ def cloud(points: Sequence[Sequence[float]], x: Scale, y: Scale, kind: str, opac
     dots = "".join(f"M{x(a):g} {y(b):g}h0" for a, b in points)
     look = f'stroke-width="3" stroke-linecap="round" stroke-opacity="{opacity}" fill="none"'
     return f'<path class="{kind}" d="{dots}" {look}/>'
+
+
+def strokes(
+    segments: Sequence[tuple[float, float, float, float]], x: Scale, y: Scale, kind: str, look: str
+) -> str:
+    """Return segments (from, to) as one path."""
+    where = "".join(f"M{x(a):g} {y(b):g}L{x(c):g} {y(d):g}" for a, b, c, d in segments)
+    return f'<path class="{kind}" d="{where}" fill="none" {look}/>'
 
 
 def trajectory_plot(course: Course, boundaries_T: Sequence[Tensor], spread: float, most: int) -> str:
@@ -95,13 +103,13 @@ def class_plot(
     every = torch.cat([real_M2, *fake.values()])
     bottom = WIDTH - 4
     x, y = scale(every[:, 0].tolist(), LEFT, RIGHT), scale(every[:, 1].tolist(), bottom, TOP)
-    note = "real points in grey behind" + ("; dashed: the decision boundary" if odds else "")
+    note = "real points in grey behind" + ("; line: the decision boundary" if odds else "")
     parts = [*heading(title, note), x_axis(x, TOP, bottom), y_axis(y, LEFT, RIGHT)]
     parts.append(cloud(real_M2.tolist(), x, y, f"s{REAL}", 0.35))
     for label, points in fake.items():
         parts.append(cloud(points.tolist(), x, y, f"s{class_colour(label)}", 0.7))
     if odds is not None:
-        parts += [line(x(a), y(b), x(c), y(d), f"s{REAL}", DASHED) for a, b, c, d in zero_line(odds, x, y)]
+        parts.append(strokes(zero_line(odds, x, y), x, y, f"s{LINE}", 'stroke-width="1.5"'))
     looks = 'stroke-width="5" stroke-linecap="round"'
     names = [(f"s{class_colour(c)}", looks, f"class {c}") for c in fake if c is not None]
     return svg(f"{title}, {note}", bottom + 24 + 16 * len(names), *parts, legend(bottom + 34, names))
@@ -133,28 +141,28 @@ def move_plot(title: str, before_N2: Tensor, after_N2: Tensor, real_M2: Tensor) 
     x, y = scale(every[:, 0].tolist(), LEFT, RIGHT), scale(every[:, 1].tolist(), bottom, TOP)
     parts = heading(title, "from the base's samples (dots); real points in grey behind")
     parts += [x_axis(x, TOP, bottom), y_axis(y, LEFT, RIGHT), cloud(real_M2.tolist(), x, y, f"s{REAL}", 0.35)]
-    for (a, b), (c, d) in zip(before_N2.tolist(), after_N2.tolist(), strict=True):
-        parts.append(line(x(a), y(b), x(c), y(d), "s1", 'stroke-opacity=".7"'))
+    moves = [(a, b, c, d) for (a, b), (c, d) in zip(before_N2.tolist(), after_N2.tolist(), strict=True)]
+    parts.append(strokes(moves, x, y, "s1", 'stroke-opacity=".7"'))
     parts.append(cloud(before_N2.tolist(), x, y, "s0", 0.8))
     return svg(title, bottom + 20, *parts)
 
 
 def histogram_plot(
-    title: str, note: str, sets: Mapping[str, Sequence[float]], mark: float, bins: int = 40
+    title: str, note: str, sets: Mapping[str, tuple[Tensor, int]], marks: Sequence[float], bins: int = 40
 ) -> str:
-    """Draw the share of values in each bin as one outline per set, with a mark."""
-    values = [torch.tensor(v, dtype=torch.float64) for v in sets.values()]
-    every = torch.cat([*values, torch.tensor([mark], dtype=torch.float64)])
-    low, high = (float(every.quantile(q)) for q in (0.002, 0.998))
-    low, high = min(low, mark), max(high, mark)
+    """Draw the share of values N in each bin as one outline per set, of a palette's colour, and marks."""
+    values = [values_N.double() for values_N, _ in sets.values()]
+    ends = torch.tensor([0.002, 0.998], dtype=torch.float64)
+    low, high = torch.cat(values).quantile(ends).tolist()
+    low, high = min(low, *marks, high), max(high, *marks, low)
     low, high = (low - 0.5, high + 0.5) if high == low else (low, high)
     shares = [torch.histc(v.clamp(low, high), bins, low, high) / len(v) for v in values]
     x, y = Scale(low, high, LEFT, RIGHT), scale([0.0, *torch.cat(shares).tolist()], 196, TOP, margin=0.0)
     parts = [*heading(title, note), x_axis(x, TOP, 196), y_axis(y, LEFT, RIGHT)]
-    parts.append(line(x(mark), TOP, x(mark), 196, f"s{REAL}", DASHED))
+    parts += [line(x(mark), TOP, x(mark), 196, f"s{REAL}", DASHED) for mark in marks]
     edges, names = torch.linspace(low, high, bins + 1).tolist(), []
-    for at, (name, share) in enumerate(zip(sets, shares, strict=True)):
+    for (name, (_, colour)), share in zip(sets.items(), shares, strict=True):
         corners = [(x(edge), y(s)) for i, s in enumerate(share.tolist()) for edge in edges[i : i + 2]]
-        parts.append(path(corners, f"s{class_colour(at)}", 'stroke-width="1.5"'))
-        names.append((f"s{class_colour(at)}", 'stroke-width="1.5"', name))
+        parts.append(path(corners, f"s{colour}", 'stroke-width="1.5"'))
+        names.append((f"s{colour}", 'stroke-width="1.5"', name))
     return svg(f"{title}, {note}", 226 + 16 * len(names), *parts, legend(230, names))

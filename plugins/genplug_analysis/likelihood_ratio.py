@@ -6,6 +6,7 @@ drawn noise levels, the same for both models. A sample is called real where it i
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
@@ -16,9 +17,9 @@ from genplug.errors import DataError
 from genplug.protocols import EvalInputs, Score
 from genplug.random import NoiseSource
 from genplug.runtime import Run
-from genplug.samplesets import SampleSet, subsample
+from genplug.samplesets import SampleSet, Subset, batches, subsample
 from genplug_analysis.config import LikelihoodRatioConfig
-from genplug_analysis.drawing import histogram_plot
+from genplug_analysis.drawing import REAL, histogram_plot
 from genplug_analysis.scoring import LEVEL, held_out_of, left_out, score_of
 from genplug_ddo.ratio import log_ratio, training_levels
 from genplug_metrics.intervals import Interval, bootstrap, bootstrap_mean
@@ -35,10 +36,11 @@ class LikelihoodRatio:
         held_out = held_out_of(inputs, "likelihood-ratio")
         if inputs.base is None or inputs.generator is None:
             raise DataError("likelihood-ratio needs both generators")
-        if why := without_ratio(inputs.generator, inputs.base, held_out):
+        if why := without_ratio(inputs.generator, inputs.base, held_out, run.device):
             return left_out(run, "likelihood-ratio", why)
         n = min(self.config.count, len(inputs.samples), len(held_out))
-        real_N, fake_N = self._ratios(inputs.generator, inputs.base, subsample(held_out, n, run.seed), run)
+        real = by_content(subsample(held_out, n, run.seed))
+        real_N, fake_N = self._ratios(inputs.generator, inputs.base, real, run)
         return self._scores(real_N, fake_N, run.seed)
 
     @torch.no_grad()
@@ -71,8 +73,8 @@ class LikelihoodRatio:
         extra = {"nats": True, "draws": self.config.draws, "means": means, "standard_deviations": spreads}
         right = torch.cat([_called(real_N), 1 - _called(fake_N)])
         title, note = "log-ratio of improved to base", "nats; positive: called real"
-        sets = {"held-out real": real_N.tolist(), "samples of the base": fake_N.tolist()}
-        plots = {title: histogram_plot(title, note, sets, mark=0.0)}
+        sets = {"held-out real": (real_N, REAL), "samples of the base": (fake_N, 0)}
+        plots = {title: histogram_plot(title, note, sets, [0.0])}
 
         fake_N, real_N = fake_N.sort().values, real_N.sort().values  # what is drawn depends on no order
 
@@ -93,7 +95,7 @@ class LikelihoodRatio:
         }
 
 
-def without_ratio(theta: Any, ref: Any, held_out: SampleSet) -> str:
+def without_ratio(theta: Any, ref: Any, held_out: SampleSet, device: torch.device) -> str:
     """Say why two generators have no log-ratio on these samples; nothing if they have one."""
     for name, one in (("the result", theta), ("the base", ref)):
         if not {"denoiser", "likelihood"} & one.provides:
@@ -108,12 +110,22 @@ def without_ratio(theta: Any, ref: Any, held_out: SampleSet) -> str:
     if "class-conditional" in theta.provides and held_out.labels is None:
         return f"{held_out.name} has no labels, which the generators need"
     try:
-        shape = tuple(theta.encode(held_out.read([0])).shape[1:])
+        shape = tuple(theta.encode(held_out.read([0]).to(device)).shape[1:])
     except (RuntimeError, ValueError):  # samples that no codec of this generator takes
         shape = held_out.shape
     if shape != tuple(theta.x_shape):
         return f"{held_out.name} has x of shape {shape}, the generators work on {tuple(theta.x_shape)}"
     return ""
+
+
+def by_content(samples: SampleSet) -> SampleSet:
+    """Return samples in an order of what they hold: which noise one gets does not depend on its place."""
+    digests = [
+        hashlib.sha256(row.contiguous().numpy().tobytes()).digest()
+        for batch in batches(samples)
+        for row in batch
+    ]
+    return Subset(samples, sorted(range(len(samples)), key=digests.__getitem__))
 
 
 def _called(ratio_N: Tensor) -> Tensor:

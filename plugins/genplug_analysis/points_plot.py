@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
 from genplug.protocols import EvalInputs, Score
 from genplug.runtime import Run
 from genplug.subsets import choose_rows
-from genplug_analysis.boundary import class_count, known_density, log_odds
+from genplug_analysis.boundary import class_count, known_density, log_odds, roots
 from genplug_analysis.config import PointsPlotConfig
-from genplug_analysis.drawing import class_plot
+from genplug_analysis.drawing import REAL, class_colour, class_plot, histogram_plot
 from genplug_analysis.scoring import LEVEL, classes_of, held_out_of, in_class, rows_of, score_of, without
 from genplug_metrics.intervals import Interval, deal, generator, jackknife
 
@@ -40,19 +42,32 @@ class PointsPlot:
         return {"overlap": score_of(value, spread, (len(fake_N), len(real_M)), extra, plots)}
 
     def _picture(self, inputs: EvalInputs, fake_N2: Tensor, real_M2: Tensor, run: Run) -> str:
+        """Draw the classes on the plane, or histograms of them on a line."""
         most, density, classes = self.config.drawn, known_density(run), class_count(run)
-        drawn = {
-            label: choose_rows(fake_N2[in_class(inputs.samples, label)], most, run.seed)
-            for label in classes_of(inputs.samples)
-        }
-        known = density is not None and classes == 2 and inputs.samples.shape == (2,)
+        known, dims = density is not None and classes == 2, inputs.samples.shape[0]
 
-        def odds(x_N2: Tensor) -> Tensor:
+        def odds(x_ND: Tensor) -> Tensor:
             assert density is not None
-            return log_odds(density, x_N2, 0.0, 0, classes)
+            return log_odds(density, x_ND, 0.0, 0, classes)
 
-        behind = choose_rows(real_M2, most * max(1, len(drawn)), run.seed)
-        return class_plot("points by class", drawn, behind, odds if known else None)
+        groups = {c: fake_N2[in_class(inputs.samples, c)] for c in classes_of(inputs.samples)}
+        if dims == 1:
+            low, high = float(real_M2[:, 0].min()), float(real_M2[:, 0].max())
+            marks = roots(lambda x_N: odds(x_N[:, None]), low, high).tolist() if known else []
+            return line_picture(groups, real_M2, marks)
+        drawn = {label: choose_rows(points, most, run.seed) for label, points in groups.items()}
+        behind = choose_rows(real_M2, most * len(drawn), run.seed)
+        return class_plot("points by class", drawn, behind, odds if known and dims == 2 else None)
+
+
+def line_picture(groups: Mapping[int | None, Tensor], real_M2: Tensor, marks: Sequence[float]) -> str:
+    """Draw histograms of the first coordinate, one per class, and of the real points."""
+    sets = {
+        "generated" if label is None else f"class {label}": (points[:, 0], class_colour(label))
+        for label, points in groups.items()
+    }
+    note = "share in each bin" + ("; dashed: the decision boundary" if marks else "")
+    return histogram_plot("points by class", note, {"real": (real_M2[:, 0], REAL), **sets}, marks)
 
 
 def plane(x_ND: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from genplug import ObjectiveSpec, Preset, hookimpl, presets_from
+from genplug import ObjectiveSpec, Preset, hookimpl, presets_from, recipes_from
+from genplug.specs import Recipe
 
 _CONFIG = "genplug_ddo.config:"
 _TINY_TRAIN = {"steps": 4, "batch_size": 8, "ema_halflife": 2.0}
@@ -47,3 +48,8 @@ def register_objectives() -> list[ObjectiveSpec]:
 @hookimpl
 def register_presets() -> Iterable[Preset]:
     return presets_from(Path(__file__).with_name("registry.toml"))
+
+
+@hookimpl
+def register_recipes() -> Iterable[Recipe]:
+    return recipes_from(Path(__file__).with_name("recipes"))

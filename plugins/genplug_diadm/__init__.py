@@ -6,7 +6,15 @@ Dombrowski et al. 2025, "Image Generation Diversity Issues and How to Tame Them"
 from collections.abc import Iterable
 from pathlib import Path
 
-from genplug import EvaluatorSpec, ObjectiveSpec, Preset, hookimpl, presets_from
+from genplug import (
+    EvaluatorSpec,
+    ObjectiveSpec,
+    Preset,
+    hookimpl,
+    presets_from,
+    recipes_from,
+)
+from genplug.specs import Recipe
 
 _CONFIG = "genplug_diadm.config:"
 _NEEDED = ("denoiser", "feature-conditional")
@@ -55,3 +63,8 @@ def register_evaluators() -> list[EvaluatorSpec]:
 @hookimpl
 def register_presets() -> Iterable[Preset]:
     return presets_from(Path(__file__).with_name("registry.toml"))
+
+
+@hookimpl
+def register_recipes() -> Iterable[Recipe]:
+    return recipes_from(Path(__file__).with_name("recipes"))

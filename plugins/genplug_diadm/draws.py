@@ -34,7 +34,7 @@ from genplug_distances.exact import Euclidean
 from genplug_distances.neighbours import nearest_others
 
 NEIGHBOURS, HELD_OUT, MEAN, FACTOR = "neighbours", "held-out", "mean", "factor"
-_SALT = "features"
+SALT = "features"
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class FeatureDraws:
         if draw == "gaussian":
             return None
         if draw in ("with-replacement", "kernel"):
-            noise = NoiseSource(seeds_N, salt=_SALT)
+            noise = NoiseSource(seeds_N, salt=SALT)
             return "train", noise.integers(len(self.bank.features_NC), (len(seeds_N),), "row")
         split = "held-out" if draw == "held-out" else "train"
         return split, places(seeds_N, len(self._rows))
 
     def features(self, seeds_N: Tensor) -> Tensor:
         """Return the features of seeds, float32 ND."""
-        draw, noise = self.options.draw, NoiseSource(seeds_N, salt=_SALT)
+        draw, noise = self.options.draw, NoiseSource(seeds_N, salt=SALT)
         shape = (len(seeds_N), self.bank.width)
         source = self.sources(seeds_N)
         if source is None:
@@ -71,7 +71,7 @@ class FeatureDraws:
         feat_ND = self._rows[rows_N]
         if draw == "interpolated":
             t_N1 = noise.uniform((len(seeds_N), 1), "between")
-            return torch.lerp(feat_ND, self._rows[self._partners(rows_N, noise)], t_N1)
+            return torch.lerp(feat_ND, self._rows[self.partners(rows_N, noise)], t_N1)
         if draw == "jittered":
             spread_D = self.bank.features_NC.std(0)
             jitter_ND: Tensor = self.options.jitter * spread_D * noise.normal(shape, "jitter")
@@ -86,7 +86,7 @@ class FeatureDraws:
     def _rows(self) -> Tensor:
         return self.tensors[HELD_OUT] if self.options.draw == "held-out" else self.bank.features_NC
 
-    def _partners(self, rows_N: Tensor, noise: NoiseSource) -> Tensor:
+    def partners(self, rows_N: Tensor, noise: NoiseSource) -> Tensor:
         """Return the rows that the given ones are mixed with, never the same ones."""
         if NEIGHBOURS in self.tensors:
             near_Nk = self.tensors[NEIGHBOURS][rows_N]
@@ -131,5 +131,5 @@ def places(seeds_N: Tensor, count: int) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def _order(count: int, block: int, epoch: int) -> Tensor:
     """Return the order of rows in one pass of one block of seeds."""
-    g = torch.Generator().manual_seed(zlib.crc32(f"{_SALT}:{block}:{epoch}".encode()))
+    g = torch.Generator().manual_seed(zlib.crc32(f"{SALT}:{block}:{epoch}".encode()))
     return torch.randperm(count, generator=g)

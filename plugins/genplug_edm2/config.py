@@ -92,8 +92,12 @@ class Edm2Config(GeneratorConfig):
 
     def network(self) -> dict[str, Any]:
         """Return the arguments of `network.Precond`, by the published names."""
-        same = ("channel_mult_noise", "channel_mult_emb", "num_blocks", "channels_per_head", "label_balance")
-        same += (
+        same = (
+            "channel_mult_noise",
+            "channel_mult_emb",
+            "num_blocks",
+            "channels_per_head",
+            "label_balance",
             "concat_balance",
             "res_balance",
             "attn_balance",

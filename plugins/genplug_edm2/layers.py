@@ -21,12 +21,18 @@ from torch import Tensor, nn
 SILU_SCALE = 1 / 0.596  # silu of a unit normal has root mean square 0.596 (Equation 81)
 
 
-def normalize(x: Tensor, dim: Sequence[int] | None = None, eps: float = 1e-4) -> Tensor:
+EPS = 1e-4
+
+
+def normalize(x: Tensor, dim: Sequence[int] | None = None, eps: float = EPS) -> Tensor:
     """Scale `x` to root mean square one over `dim` (default: all but the first); eps is outside the root."""
+    return x / (_root_mean_square(x, dim) + eps).to(x.dtype)
+
+
+def _root_mean_square(x: Tensor, dim: Sequence[int] | None = None) -> Tensor:
     dims = list(range(1, x.ndim)) if dim is None else list(dim)
-    length = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.float32)
-    rms = length * math.sqrt(length.numel() / x.numel())
-    return x / (rms + eps).to(x.dtype)
+    length: Tensor = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.float32)
+    return length * math.sqrt(length.numel() / x.numel())
 
 
 def sum_weights(t: float) -> tuple[float, float]:
@@ -180,9 +186,20 @@ class MPConv(nn.Module):
         self.weight.copy_(normalize(self.weight))
         self._memo.normalized = _Seen.of(self.weight)
 
+    @torch.no_grad()
     def _is_normalized(self) -> bool:
+        """Return whether the stored weight is the result of `normalize`: known, or seen from its size.
+
+        Normalised once more it would be another weight in the last digit, and a training that continues from
+        a saved state another training. (`normalize` gives 1 - eps of what was about one before.)
+        """
         seen = self._memo.normalized
-        return seen is not None and seen.matches(self.weight)
+        if seen is None or not seen.matches(self.weight):
+            error = _root_mean_square(self.weight) - (1 - EPS)
+            if float(error.abs().max()) > 0.1 * EPS:
+                return False
+            self._memo.normalized = _Seen.of(self.weight)
+        return True
 
     def _weight(self, gain: Tensor | None, scale: float, dtype: torch.dtype) -> Tensor:
         if not self._may_keep(gain):

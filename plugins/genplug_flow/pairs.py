@@ -52,17 +52,19 @@ class Neighbours:
         return found_Bk.gather(1, _one_of((found_Bk >= 0).sum(1), draws)[:, None])[:, 0]
 
 
-@dataclass(frozen=True)
 class AnyRow:
     """All real rows of the same class: the control without neighbours."""
 
-    classes: Classes
+    def __init__(self, classes: Classes) -> None:
+        place = {label: number for number, label in enumerate(classes.real)}
+        own_N = torch.tensor([place[label] for label in classes.of_N.tolist()])
+        counts_C = torch.tensor([len(rows) for rows in classes.real.values()])
+        self.rows_M = torch.cat(list(classes.real.values()))
+        self.counts_N, self.starts_N = counts_C[own_N], (counts_C.cumsum(0) - counts_C)[own_N]
 
     def draw(self, rows_B: Tensor, draws: NoiseSource) -> Tensor:
         """Return one real row of each row's class."""
-        own = [self.classes.real[label] for label in self.classes.of_N[rows_B].tolist()]
-        places = _one_of(torch.tensor([len(rows) for rows in own]), draws).tolist()
-        return torch.stack([rows[place] for rows, place in zip(own, places, strict=True)])
+        return self.rows_M[self.starts_N[rows_B] + _one_of(self.counts_N[rows_B], draws)]
 
 
 def _one_of(counts_B: Tensor, draws: NoiseSource) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+Derivative = Callable[[Tensor, Tensor, Tensor], Tensor]
 Method = Literal["euler", "midpoint", "heun"]
 
 ATTEMPTS = 1000  # steps, taken or rejected, of a row that is not given up
@@ -41,7 +41,7 @@ class Solution:
 class Solver(Protocol):
     """A way to integrate from 0 to 1."""
 
-    def solve(self, velocity: Velocity, x: Tensor) -> Solution:
+    def solve(self, velocity: Derivative, x: Tensor) -> Solution:
         """Return where each row of x ends."""
 
 
@@ -52,7 +52,7 @@ class FixedSteps:
     method: Method
     steps: int
 
-    def solve(self, velocity: Velocity, x: Tensor) -> Solution:
+    def solve(self, velocity: Derivative, x: Tensor) -> Solution:
         """Return where each row of x ends."""
         h, rows_N = 1 / self.steps, torch.arange(len(x), device=x.device)
 
@@ -100,7 +100,7 @@ class Dopri5:
     rtol: float = 1e-5
     atol: float = 1e-5
 
-    def solve(self, velocity: Velocity, x: Tensor) -> Solution:
+    def solve(self, velocity: Derivative, x: Tensor) -> Solution:
         """Return where each row of x ends."""
         N, x = len(x), x.clone()
         t_N = torch.zeros(N, dtype=torch.float64, device=x.device)
@@ -124,7 +124,7 @@ class Dopri5:
             evaluations_N[rows_A] += 6
         return Solution(torch.where(_over(t_N, x) == 1, x, math.nan), evaluations_N)
 
-    def _first_step(self, velocity: Velocity, x: Tensor, slope: Tensor) -> Tensor:
+    def _first_step(self, velocity: Derivative, x: Tensor, slope: Tensor) -> Tensor:
         """Return a step for each row by the size of x, of its slope and of the slope's change (II.4)."""
         d0_N, d1_N = self._norm(x, x.abs()).double(), self._norm(slope, x.abs()).double()
         h0_N = torch.where((d0_N < 1e-5) | (d1_N < 1e-5), 1e-6, 0.01 * d0_N / d1_N).clamp(max=1.0)
@@ -140,7 +140,7 @@ class Dopri5:
 
 
 def _stages(
-    velocity: Velocity, x: Tensor, slope: Tensor, t_A: Tensor, h_A: Tensor, rows_A: Tensor
+    velocity: Derivative, x: Tensor, slope: Tensor, t_A: Tensor, h_A: Tensor, rows_A: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """Return x after a step and its seven slopes; the last is the first one of the next step."""
     slopes, at = [slope], x

@@ -66,7 +66,7 @@ def register_objectives():
             removes=_TRAINING,
             inputs=("dataset",),
             control=True,
-            tiny={"train": _TINY_TRAIN, "bins": 2, "force": True},
+            tiny={"train": _TINY_TRAIN, "bins": 1, "force": True},
         ),
     ]
 

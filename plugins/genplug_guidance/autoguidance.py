@@ -10,10 +10,10 @@ from typing import Any
 from genplug.checkpoints import load_weights, save_weights
 from genplug.config import flatten, merge, nest, validate
 from genplug.errors import CapabilityError, ConfigError
-from genplug.fit import Batch, StepResult
 from genplug.runtime import Run
 from genplug.stages import write_json
 from genplug.training import real_rows, training_key, with_weights
+from genplug_ddo.pretrain import pretraining_step
 from genplug_guidance.config import AutoguidanceConfig
 from genplug_guidance.sharing import shared
 from genplug_guidance.strength import strength_of
@@ -75,7 +75,7 @@ class Autoguidance:
         key = {**training_key(run, fresh), "train": train.model_dump(), "guide": self.made}
         data = {"real": real_rows(run, fresh)}
         scope = shared(run, "guide", key)
-        return scope.fit("fit", fresh, _training_step, data, train, key=key, dropout=True).last.weights()
+        return scope.fit("fit", fresh, pretraining_step, data, train, key={}, dropout=True).last.weights()
 
 
 def made_of(run: Run, options: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -106,9 +106,3 @@ def _check_made(guide: Any, generator: Any) -> None:
             "an objective before this one changed what the generator is conditioned on; name a guide of that "
             "kind with objective.guide"
         )
-
-
-def _training_step(model: Any, batch: Batch) -> StepResult:
-    """Return the guide's own loss on real rows, per dimension of x."""
-    x, cond = batch.rows["real"]
-    return StepResult(model.training_loss(x, cond, batch.draws) / x[0].numel(), {})

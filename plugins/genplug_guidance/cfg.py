@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 from genplug.checkpoints import load_weights, save_weights
-from genplug.condition import Condition
-from genplug.fit import Batch, StepResult
 from genplug.runtime import Run
 from genplug.training import real_rows, training_key, with_weights
+from genplug_ddo.pretrain import pretraining_step
 from genplug_guidance.config import CfgConfig
 from genplug_guidance.sharing import shared
 from genplug_guidance.strength import strength_of
@@ -56,27 +56,16 @@ class Cfg:
     def _fine_tuned(self, generator: Any, run: Run) -> dict[str, Any]:
         """Return the weights of a copy that learned to do without labels; the generator stays as it is."""
         config = self.config
-        key = {**training_key(run, generator), "drop": config.drop, "train": config.train.model_dump()}
-
-        def step(model: Any, batch: Batch) -> StepResult:
-            return dropping_step(model, batch, config.drop)
-
+        share = config.label_dropout
+        key = {**training_key(run, generator), "label_dropout": share, "train": config.train.model_dump()}
+        step = functools.partial(pretraining_step, null_share=share)
         scope = shared(run, "label-dropped", key)
         data = {"real": real_rows(run, generator)}
-        fit = scope.fit("fit", generator.clone(), step, data, config.train, key=key, dropout=True)
+        fit = scope.fit("fit", generator.clone(), step, data, config.train, key={}, dropout=True)
         return fit.last.weights()
 
     def _with_unconditional(self, generator: Any, weights: dict[str, Any]) -> Any:
         return with_weights(generator, weights).with_unconditional()
-
-
-def dropping_step(model: Any, batch: Batch, drop: float) -> StepResult:
-    """Return the generator's own loss per dimension of x, labels dropped with a probability."""
-    x, cond = batch.rows["real"]
-    assert cond is not None
-    rows_N = batch.draws.uniform((len(x),), "drop") < drop
-    dropped: Condition = cond.dropped(rows_N)
-    return StepResult(model.training_loss(x, dropped, batch.draws) / x[0].numel(), {})
 
 
 def _has_own_guide(generator: Any) -> bool:

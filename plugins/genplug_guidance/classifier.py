@@ -20,7 +20,7 @@ from genplug.checkpoints import load_strict, load_weights, save_weights
 from genplug.condition import Condition
 from genplug.errors import ConfigError, DataError, WeightsError
 from genplug.stages import write_json
-from genplug_guidance.classifier_networks import make_network
+from genplug_guidance.classifier_networks import kind_for, make_network
 from genplug_guidance.gradient_config import NetworkConfig
 
 WEIGHTS, FACTS = "classifier.safetensors", "classifier.json"
@@ -155,6 +155,17 @@ class Blueprint:
         """Return the network with random weights."""
         return make_network(self.network, self.x_shape, self.logits, seed).to(device)
 
+    def start(self, seed: int, device: torch.device | str) -> nn.Module:
+        """Return the network as its training begins: published features, if it is to use some, are loaded."""
+        module = self.build(seed, device)
+        if self.network.features:
+            if kind_for(self.network, self.x_shape) != "unet":
+                raise ConfigError("objective.network.features needs kind = unet")
+            state = read_state(Path(self.network.features))
+            network: Any = module.network
+            network.load_features(state)
+        return module
+
 
 def read_classifier(path: Path, blueprint: Blueprint, device: torch.device) -> nn.Module:
     """Return a network with weights from a file: safetensors of this package, or ADM's as published.
@@ -162,7 +173,7 @@ def read_classifier(path: Path, blueprint: Blueprint, device: torch.device) -> n
     Raises:
         WeightsError: the file does not fit the network that the options describe.
     """
-    state = load_weights(path) if path.suffix == ".safetensors" else _foreign(path)
+    state = read_state(path)
     module = blueprint.build(device=device)
     own = set(module.state_dict())
     if not own & set(state):  # ADM's names have no prefix
@@ -174,7 +185,10 @@ def read_classifier(path: Path, blueprint: Blueprint, device: torch.device) -> n
     return module
 
 
-def _foreign(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, or of a torch file, in which nothing is run."""
+    if path.suffix == ".safetensors" or not path.is_file():
+        return load_weights(path)
     from genplug.foreign.convert import read_foreign
 
     return read_foreign(path).tensors

@@ -50,15 +50,20 @@ class ClassifierGuidance(GradientObjective):
             facts = {"classes": classes, "data": run.resolved.dataset.record()}
             return exact_posterior(run.data, generator.x_shape, run.resolved.dataset.name), facts
         blueprint = Blueprint(self.config.network, tuple(generator.x_shape), classes)
+        facts = {"classes": classes, "blueprint": blueprint_facts(blueprint)}
         noise: NoiseSpec = generator.noise
         run = sharing(run, generator, self.config)
-        task = class_task(run, generator, self.config.held_out)
         if self.config.classifier == TRAIN:
+            task = class_task(run, generator, self.config.held_out)
             module = train_classifier(run, blueprint, task, self.config, noise)
         else:
             module = read_classifier(Path(self.config.classifier), blueprint, run.device)
+            if run.dataset("train").labels is None:
+                run.log.warn("the data have no labels: the given classifier's accuracy is not measured")
+                return ClassPotential(module), facts
+            task = class_task(run, generator, self.config.held_out)
         check_worth(run, measure(run, module, task, noise, self.config.bins), self.config.force)
-        return ClassPotential(module), {"classes": classes, "blueprint": blueprint_facts(blueprint)}
+        return ClassPotential(module), facts
 
     def potential(self, facts: Mapping[str, Any], directory: Path, run: Run) -> Potential:
         """Return what was saved; the exact posterior is made of the data set again."""

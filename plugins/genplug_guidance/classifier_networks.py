@@ -58,9 +58,9 @@ def _make(kind: str, config: NetworkConfig, x_shape: tuple[int, ...], logits: in
         return Mlp(math.prod(x_shape), logits, config.width or 128, config.depth or 3, config.octaves)
     if kind == "cnn":
         return Cnn(x_shape, logits, config.width or 64, config.depth or 1)
-    from genplug_guidance.adm_classifier import AdmClassifier
+    from genplug_guidance.adm_classifier import adm_classifier
 
-    return AdmClassifier.of(config, x_shape, logits)
+    return adm_classifier(config, x_shape, logits)
 
 
 def noise_scale(sigma_N: Tensor) -> Tensor:

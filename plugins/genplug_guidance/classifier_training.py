@@ -153,7 +153,7 @@ def train_classifier(
     """Return a trained network, as a stage of the run."""
     levels = level_options(config, noise)
     step = classifier_step(task.verdict, lambda draws: draw_levels(levels, noise, draws))
-    network = Network(blueprint.build(run.seed, run.device))
+    network = Network(blueprint.start(run.seed, run.device))
     key = {**task.key, "network": str(blueprint), "levels": levels, "noise": str(noise)}
     fit = run.fit("classifier", network, step, task.train, config.train, key=key)
     module = blueprint.build(run.seed)

@@ -56,7 +56,7 @@ class CfgConfig(GuidanceConfig):
     guide: Annotated[str | None, Needs(("denoiser", "unconditional"))] = Field(
         None, description="generator to be asked without condition (default: the generator itself)"
     )
-    drop: float = Field(0.1, gt=0, le=1, description="share of labels dropped in fine-tuning")
+    label_dropout: float = Field(0.1, gt=0, le=1, description="share of labels dropped in fine-tuning")
     train: TrainConfig = Field(
         TrainConfig(steps=2000, cooldown=0.5, ema_halflife=100.0),
         description="the fine-tuning with dropped labels, where there is no unconditional branch yet",

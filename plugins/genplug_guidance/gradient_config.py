@@ -48,6 +48,18 @@ class NetworkConfig(Options):
         description="unet: schedule whose timestep stands for sigma (auto: as ADM, cosine at 64 pixels)",
     )
     timesteps: int = Field(1000, ge=1, description="unet: timesteps of that schedule")
+    features: str = Field(
+        "",
+        description="unet: file of a published ADM classifier; what is trained sees the features of its "
+        "encoder, which stays as it is, instead of x (discriminator guidance)",
+    )
+    features_width: int = Field(128, ge=1, description="unet: channels of that classifier's first level")
+
+    @model_validator(mode="after")
+    def _features_are_used(self) -> NetworkConfig:
+        if self.features and self.kind not in ("auto", "unet"):
+            raise ValueError(f"features are for kind unet, not {self.kind}")
+        return self
 
 
 _TRAIN = TrainConfig(steps=2000, batch_size=256, cooldown=1.0)
@@ -218,6 +230,7 @@ class RealismJudgesConfig(Config):
     train: TrainConfig = Field(
         TrainConfig(steps=600, batch_size=128, cooldown=1.0), description="the judges' training loop"
     )
+    most: int = Field(10_000, ge=4, description="rows of a set that are looked at, drawn from more")
     samples: int = Field(
         -1, ge=-1, description="samples of the base that the independent judge sees (-1: as many as judged)"
     )

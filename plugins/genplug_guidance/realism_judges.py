@@ -10,20 +10,22 @@ data, it is measured on: its accuracy is 0.5 where nothing tells them apart.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from genplug.checkpoints import digest, load_strict
+from genplug.condition import Condition
 from genplug.errors import DataError
 from genplug.protocols import EvalInputs, Generator, Score
 from genplug.random import NoiseSource
 from genplug.runtime import Run
-from genplug.samplesets import ArraySet, Quantised, SampleSet, read_all
+from genplug.samplesets import ArraySet, Quantised, SampleSet, read_all, subsample
 from genplug.subsets import ranked
-from genplug.training import Network, TensorRows
+from genplug.training import Network
 from genplug_guidance.classifier import Blueprint
 from genplug_guidance.classifier_training import classifier_step, real_fake_verdict
 from genplug_guidance.gradient_config import RealismJudgesConfig
@@ -31,6 +33,9 @@ from genplug_guidance.guides import Guide, known_guide
 from genplug_metrics.intervals import wilson
 from genplug_metrics.scoring import LEVEL
 
+#: The block of selection seeds that belongs to the judges alone: no objective asks for so many.
+_JUDGES_BLOCK = 4000
+_FOR_SCALE = 2000  # rows that give mean and standard deviation
 _BATCH = 500  # of the base's samples and of judged rows, whatever the run's: judges must not depend on it
 
 
@@ -56,21 +61,37 @@ class RealismJudges:
         return found
 
 
+@dataclass
+class Scaled:
+    """Rows in memory, scaled when they are asked for."""
+
+    x: Tensor
+    scaled: Callable[[Tensor], Tensor]
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, rows: Tensor, draws: NoiseSource) -> tuple[Tensor, Condition | None]:
+        """Return rows, without conditions."""
+        return self.scaled(self.x[rows]), None
+
+
 class Bench:
     """The judges of one sample set."""
 
     def __init__(self, config: RealismJudgesConfig, run: Run, inputs: EvalInputs, train: SampleSet) -> None:
         self.config, self.run, self.inputs = config, run, inputs
         self.fake, self.real = self._seen(inputs.samples), self._seen(train)
-        flat = self.real.double()
-        across = (0,) if flat.ndim == 2 else (0, 1, 2, 3)
-        self.mean = flat.mean(across, keepdim=True).float()
-        self.std = flat.std(across, keepdim=True).clamp(min=1e-6).float()
+        some = _some(self.real, _FOR_SCALE).double()
+        across = (0,) if some.ndim == 2 else (0, 1, 2, 3)
+        self.mean = some.mean(across, keepdim=True).float()
+        self.std = some.std(across, keepdim=True).clamp(min=1e-6).float()
         self.extractor = (inputs.extractors[0] if inputs.extractors else "") if config.features else ""
 
     def independent(self, base: Generator) -> Score:
         """Return the share of samples that a judge of the base's samples calls fake."""
-        count = len(self.inputs.samples) if self.config.samples < 0 else self.config.samples
+        count = len(self.fake) if self.config.samples < 0 else self.config.samples
         fake = self._of_base(base, count)
         real, known, others = self._parts(self.real, fake)
         judge = self._trained("independent", 1, real, known)
@@ -103,12 +124,17 @@ class Bench:
 
     def _seen(self, samples: SampleSet) -> Tensor:
         """Return what judges look at, in an order that follows from what the rows hold."""
+        samples = subsample(samples, self.config.most, self.run.seed)
         if self.config.features:
             if not self.inputs.extractors:
                 raise DataError("realism-judges on features needs an extractor in the run")
             return ranked(self.run.features(samples, self.inputs.extractors[0]))
-        x = read_all(samples).float()
+        x = read_all(samples)
         return ranked(x.flatten(1)).reshape(x.shape)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Return rows as judges see them: float32 of about unit size, on the run's device."""
+        return ((x.float() - self.mean) / self.std).to(self.run.device)
 
     def _of_base(self, base: Generator, count: int) -> Tensor:
         """Draw new samples of the base, on seeds that nothing else uses."""
@@ -139,7 +165,6 @@ class Bench:
 
     def _trained(self, name: str, start: int, real: Tensor, fake: Tensor) -> nn.Module:
         """Train a judge, or find it: it depends on what it is trained on alone."""
-        real, fake = ((x - self.mean) / self.std for x in (real, fake))
         blueprint = Blueprint(self.config.network, tuple(real.shape[1:]), 1)
         key: Mapping[str, Any] = {
             "rows": digest({"real": real, "fake": fake}),
@@ -152,7 +177,7 @@ class Bench:
         step = classifier_step(
             real_fake_verdict, lambda draws: torch.zeros(len(draws)).to(draws.seeds_N.device)
         )
-        rows = {"real": TensorRows(real), "fake": TensorRows(fake)}
+        rows = {"real": Scaled(real, self.scaled), "fake": Scaled(fake, self.scaled)}
         network = Network(blueprint.build(self.run.seed + start, self.run.device))
         fit = scope.fit(f"{name}-{text}", network, step, rows, self.config.train, key=key)
         judge = blueprint.build()
@@ -162,7 +187,7 @@ class Bench:
     @torch.no_grad()
     def _calls_fake(self, judge: nn.Module, x: Tensor) -> int:
         """Return how many rows a judge calls fake."""
-        parts = [((part - self.mean) / self.std).to(self.run.device) for part in x.split(_BATCH)]
+        parts = map(self.scaled, x.split(_BATCH))
         return sum(int((judge(part, torch.zeros(len(part)).to(part)) <= 0).sum()) for part in parts)
 
     def _share(self, count: int, n: int, real: int, extra: Mapping[str, Any]) -> Score:
@@ -173,10 +198,6 @@ class Bench:
         return Score(
             count / n, interval.low, interval.high, kind, samples, real, extractor=self.extractor, extra=told
         )
-
-
-#: The block of selection seeds that belongs to the judges alone: no objective asks for so many.
-_JUDGES_BLOCK = 4000
 
 
 def _without_noise(draws: NoiseSource) -> Tensor:

@@ -59,6 +59,13 @@ def _of_whole_sets() -> list[EvaluatorSpec]:
             tiny={"subsets": 10, "subset_size": 40},
         ),
         EvaluatorSpec(
+            name="energy",
+            summary="energy distance of whole sets, unbiased: zero for equal distributions alone",
+            config=_CONFIG + "EnergyConfig",
+            inputs=_PAIR,
+            scores={"energy": "lower"},
+        ),
+        EvaluatorSpec(
             name="sliced-wasserstein",
             summary="sliced Wasserstein-2 distance by its closed form for wide features",
             config=_CONFIG + "SlicedConfig",

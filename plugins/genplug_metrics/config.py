@@ -74,6 +74,16 @@ class KernelConfig(Config):
         return KernelEvaluator(self)
 
 
+class EnergyConfig(Config):
+    """The energy distance has no options."""
+
+    def build(self, run: Run) -> Evaluator:
+        """Return the evaluator."""
+        from genplug_metrics.distance_evaluators import EnergyEvaluator
+
+        return EnergyEvaluator()
+
+
 class SlicedConfig(Config):
     """Options of the sliced Wasserstein distance."""
 

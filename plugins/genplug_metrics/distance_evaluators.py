@@ -24,8 +24,8 @@ from genplug_metrics.intervals import (
     jackknife,
     student_t,
 )
+from genplug_metrics.mmd import Energy, Kernel, Polynomial, draw_subsets, mmd, subset_mmd
 from genplug_metrics.mmd import Gaussian as Rbf
-from genplug_metrics.mmd import Kernel, Polynomial, draw_subsets, mmd, subset_mmd
 from genplug_metrics.scoring import LEVEL, both_sides, check_counts, generated, score, warn_once
 from genplug_metrics.sliced import leave_one_out, moments, sliced_wasserstein
 
@@ -199,6 +199,20 @@ class KernelEvaluator:
     def _kernel(self) -> Kernel:
         c = self.config
         return Rbf(c.sigma) if c.kernel == "rbf" else Polynomial(c.degree, c.gamma or None, c.coef)
+
+
+class EnergyEvaluator:
+    """Energy distance of whole sets, in units of the features, unbiased."""
+
+    def evaluate(self, inputs: EvalInputs, run: Run) -> dict[str, Score]:
+        """Return `energy`; below zero by chance if the distributions are equal."""
+        real_ND, fake_MD, extractor = both_sides(inputs, run, "an energy distance", 3)
+        n, m = len(real_ND), len(fake_MD)
+        found = mmd(real_ND, fake_MD, Energy())
+        half = student_t((1 + LEVEL) / 2, max(3, min(n, m) - 1)) * math.sqrt(sum(found.variances))
+        spread = Interval(found.unbiased - half, found.unbiased + half, LEVEL, "jackknife over rows")
+        extra = {"biased": found.biased, "squared": False, "form": "2 E|x - y| - E|x - x'| - E|y - y'|"}
+        return {"energy": score("energy", found.unbiased, spread, (m, n), extractor, extra)}
 
 
 class SlicedEvaluator:

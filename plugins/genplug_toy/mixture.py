@@ -18,7 +18,7 @@ from torch import Tensor
 from genplug.random import NoiseSource
 
 #: Point-component pairs that are computed at once: a few arrays of this size fit into a CPU's cache.
-PAIRS = 2**17
+PAIRS = 2**16
 
 
 class GaussianMixture:

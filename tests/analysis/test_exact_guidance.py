@@ -6,12 +6,16 @@ Everything is written down here in float64, from the two Gaussians N(-m, s^2) an
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from statistics import NormalDist
 
 import pytest
 import torch
 from torch import Tensor
 
+import genplug
+from genplug.readers import open_path
+from genplug.samplesets import read_all
 from genplug_analysis.diagnostics import bend, crossings, minimum_margin, spread_within
 from genplug_samplers.edm import edm_sigmas, heun
 
@@ -113,3 +117,23 @@ def test_diagnostics_of_a_trajectory_by_hand() -> None:
         for row in x_TN.T.tolist()
     ]
     assert smallest.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("m", SEPARATIONS)
+def test_the_exact_classifier_on_the_exact_branch_is_conditional_sampling(m: float, tmp_path: Path) -> None:
+    """The same through the program: float64 in the sampler, float32 at the denoiser."""
+    line = {"name": "gaussians-1d", "separation": m}
+    config = {
+        "run": {"samples": 64, "blocks": 1, "extractors": [], "evaluators": ["trajectories"]},
+        "dataset": line,
+        "generator": {"name": "toy-exact", "data": line, "sampler": {"name": "heun", "precision": "float64"}},
+        "objective": [{"name": "classifier-guidance", "classifier": "exact", "scale": 1.0}],
+    }
+    result = genplug.run(config=config, out=tmp_path / "run")
+    base, guided = (
+        read_all(open_path(tmp_path / f"run/samples/{name}/block-0/batch-000000.npz"))
+        for name in ("base", "improved")
+    )
+    assert float((base - guided).abs().max()) < 2e-6
+    values = [result.metrics[name]["margin"]["value"] for name in ("base", "improved")]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)

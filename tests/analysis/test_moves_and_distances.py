@@ -140,7 +140,7 @@ def test_the_picture_has_the_boundary_where_densities_are_known(run_of: Callable
     assert 0.5 < score.value < 1
     (plot,) = score.plots.values()
     assert "decision boundary" in plot
-    assert {"s0", "s1", "s2"} <= {node.get("class") for node in ElementTree.fromstring(plot)}
+    assert {"s0", "s1", "s2", "s3"} <= {node.get("class") for node in ElementTree.fromstring(plot)}
 
 
 def _seeded() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+import genplug
+from genplug.parts import Part
+from genplug.protocols import EvalInputs
+from genplug.random import NoiseSource
 from genplug.registry import catalog
+from genplug.runtime import Run
 from genplug.samplesets import ArraySet
+from genplug.specs import EvaluatorSpec
 from genplug.testing import (
     SUITES,
     ComponentSuite,
@@ -22,8 +29,8 @@ from genplug.testing import (
     ObjectiveSuite,
     SamplerSuite,
 )
-from genplug.testing.workplace import as_reference, resolve_part
-from genplug.writers import export
+from genplug.testing.workplace import BATCH, as_reference, fresh, make_run, resolve_part
+from genplug.writers import export, save_npz
 
 
 class TestEdm2(GeneratorSuite):
@@ -299,3 +306,211 @@ class TestFractal(DatasetSuite):
 class TestLargerDigits(DatasetSuite):
     name = "digits"
     options = {"resolution": 16}
+
+
+class LineSuite(EvaluatorSuite):
+    """Evaluators that look at generators, given two classes on a line and the exact denoiser of them."""
+
+    line = {"separation": 0.3, "train": 80, "held_out": 96}
+    exact = {"data": {"name": "gaussians-1d", "separation": 0.3}, "sampler": {"name": "heun", "steps": 4}}
+
+    def _run(self, spec: EvaluatorSpec, directory: Path, batch: int = BATCH) -> Run:
+        data, generator = {"name": "gaussians-1d", **self.line}, {"name": "toy-exact", **self.exact}
+        resolved = genplug.resolve(config={"dataset": data, "generator": generator})
+        return dataclasses.replace(make_run(directory, batch=batch), resolved=resolved)
+
+    def _inputs(self, spec: EvaluatorSpec, images: torch.Tensor) -> EvalInputs:
+        data = resolve_part("dataset", "gaussians-1d", self.line).config.build(None)
+        generator = fresh(resolve_part("generator", "toy-exact", self.exact))
+        train, held_out = data.split("train"), data.split("held-out")
+        samples = ArraySet(train.read(range(len(images))), train.labels[: len(images)], "samples")
+        return EvalInputs(samples, held_out, train, generator=generator, base=generator)
+
+
+class TestTrajectories(LineSuite):
+    name = "trajectories"
+
+
+class TestDisplacement(LineSuite):
+    name = "displacement"
+
+
+class TestLikelihoodRatio(EvaluatorSuite):
+    name = "likelihood-ratio"
+
+    def _inputs(self, spec: EvaluatorSpec, images: torch.Tensor) -> EvalInputs:
+        generator = fresh(resolve_part("generator", "toy", {"num_classes": 0}))
+        other = fresh(resolve_part("generator", "toy", {"num_classes": 0}), seed=1)
+        points = images.float().flatten(1)[:, :2] / 255
+        samples = ArraySet(points, name="samples")
+        return EvalInputs(samples, samples, samples, generator=generator, base=other)
+
+
+class TestOffManifold(EvaluatorSuite):
+    name = "off-manifold"
+
+
+class TestOffManifoldFeatures(EvaluatorSuite):
+    name = "off-manifold-features"
+
+
+class TestWasserstein(EvaluatorSuite):
+    name = "wasserstein"
+
+
+class TestPointsPlot(EvaluatorSuite):
+    name = "points-plot"
+
+
+class TestFeatureMap(EvaluatorSuite):
+    name = "feature-map"
+
+
+class TestFlowOfPoints(ObjectiveSuite):
+    name = "flow"
+    generator = "toy"
+    generator_options = {"num_classes": 2}
+
+
+class TestFlowOfImages(ObjectiveSuite):
+    name = "flow"
+    generator = "edm2"
+    options = {"solver": "dopri5", "rtol": 1e-3, "atol": 1e-3}
+
+
+def _points_file(folder: Path) -> Mapping[str, Any]:
+    """Write points with labels as files that a generator hands out; return its options."""
+    seeds_N = torch.arange(64)
+    points = NoiseSource(seeds_N).normal((64, 2), "points")
+    save_npz(folder / "points.npz", points, seeds_N % 2)
+    return {"path": str(folder / "points.npz"), "labels": True}
+
+
+class TestFlowOfABlackBox(ObjectiveSuite):
+    name = "flow"
+    options = {"pool": 8}
+
+    @pytest.fixture
+    def base_part(self, tmp_path: Path) -> Part:
+        return resolve_part("generator", "folder", _points_file(tmp_path))
+
+
+class TestFolder(GeneratorSuite):
+    name = "folder"
+
+    @pytest.fixture
+    def given(self, tmp_path: Path) -> Mapping[str, Any]:
+        return _points_file(tmp_path)
+
+
+class TestFolderWithoutLabels(GeneratorSuite):
+    name = "folder"
+
+    @pytest.fixture
+    def given(self, tmp_path: Path) -> Mapping[str, Any]:
+        return {**_points_file(tmp_path), "labels": False}
+
+
+class TestClassifierGuidance(ObjectiveSuite):
+    name = "classifier-guidance"
+    generator = "edm2"
+    options = {"on": "conditional", "network": {"kind": "mlp", "width": 16}}
+
+
+class TestClassifierGuidanceWithoutLabels(ObjectiveSuite):
+    name = "classifier-guidance"
+    generator = "toy"
+    generator_options = {"num_classes": 2, "unconditional": True}
+
+
+class TestDiscriminatorGuidance(ObjectiveSuite):
+    name = "discriminator-guidance"
+    generator = "toy"
+
+
+class TestDiscriminatorGuidanceAsPublished(ObjectiveSuite):
+    name = "discriminator-guidance"
+    options = {"published": True, "levels": "vp", "steps": 6}
+    generator = "toy"
+    generator_options = {"num_classes": 2}
+
+
+class TestRealismGuidance(ObjectiveSuite):
+    name = "realism-guidance"
+    generator = "edm2"
+
+
+class TestRealismJudges(EvaluatorSuite):
+    name = "realism-judges"
+
+
+class TestEdm2Trained(GeneratorSuite):
+    name = "edm2"
+    options = {"unconditional": True}
+
+
+class TestDdoWithoutSomeLabels(ObjectiveSuite):
+    name = "ddo"
+    generator = "edm2"
+    options = {"uncond_ratio": 0.5, "alpha": 2.0}
+
+
+class TestCca(ObjectiveSuite):
+    name = "cca"
+    generator = "edm2"
+
+
+class TestCcaOfAllLabels(ObjectiveSuite):
+    name = "cca"
+    generator = "fake-tokens"
+    options = {"uncond_ratio": 0.0}
+
+
+class TestDiadm(ObjectiveSuite):
+    name = "diadm"
+    generator = "edm2"
+
+
+class TestDiadmInterpolated(ObjectiveSuite):
+    name = "diadm"
+    generator = "edm2"
+    options = {"draw": "interpolated", "components": 3}
+
+
+class TestFeatureDraw(ObjectiveSuite):
+    name = "feature-draw"
+
+
+class TestMemorisation(EvaluatorSuite):
+    name = "memorisation"
+
+
+class TestEnergy(EvaluatorSuite):
+    name = "energy"
+
+
+class TestAdm(GeneratorSuite):
+    name = "adm"
+
+
+class TestAdmUnconditional(GeneratorSuite):
+    name = "adm"
+    options = {"num_classes": 0, "learn_sigma": False, "fractional": True}
+
+
+class TestDdpm(SamplerSuite):
+    name = "ddpm"
+
+
+class TestDdpmWithLargeVariance(SamplerSuite):
+    name = "ddpm"
+    options = {"variance": "fixed-large"}
+
+
+class TestDdim(SamplerSuite):
+    name = "ddim"
+
+
+class TestStochasticDdim(SamplerSuite):
+    name = "ddim"
+    options = {"eta": 0.5}

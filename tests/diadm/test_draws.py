@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from genplug.errors import DataError
-from genplug.random import seed_range
+from genplug.random import NoiseSource, seed_range
 from genplug.registry import catalog
 from genplug.runtime import Run, make_accelerator
 from genplug.settings import RunSettings, RuntimeSettings
 from genplug_diadm.bank import Bank, fitted
 from genplug_diadm.config import Draw, DrawOptions
-from genplug_diadm.draws import FeatureDraws, make_draws, places
+from genplug_diadm.draws import SALT, FeatureDraws, make_draws, places
 
 M, D = 40, 3
 
@@ -92,7 +92,7 @@ def test_interpolated_features_lie_between_a_row_and_another_one(run: Run, neigh
         features(),
     )
     rows, found = made.sources(seeds)[1], made.features(seeds)  # type: ignore[index]
-    partners = made._partners(rows, __import__("genplug.random").random.NoiseSource(seeds, salt="features"))
+    partners = made.partners(rows, NoiseSource(seeds, salt=SALT))
     assert not bool((partners == rows).any())
     step, whole = found - feat[rows], feat[partners] - feat[rows]
     t = (step * whole).sum(1) / whole.square().sum(1)

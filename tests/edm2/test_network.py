@@ -148,6 +148,18 @@ def test_training_normalises_again_after_each_optimiser_step() -> None:
         optimizer.step()
 
 
+def test_weights_that_are_normalised_already_are_left_alone_in_training() -> None:
+    """A training that continues from a saved state has to see the digits that were saved."""
+    net = tiny().train()
+    for _ in range(2):  # the random start, and a step
+        force_normalize_(net)
+    fresh = tiny().train()
+    fresh.load_state_dict(net.state_dict())
+    fresh(torch.randn(2, 2, 8, 8), torch.ones(2))
+    for name, value in net.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], value), name
+
+
 def tiny(**options: Any) -> Precond:
     torch.manual_seed(0)
     kwargs: dict[str, Any] = {

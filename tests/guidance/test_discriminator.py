@@ -13,15 +13,20 @@ import torch
 from torch import Tensor, nn
 
 import genplug
+from genplug.checkpoints import save_weights
 from genplug.condition import Condition
 from genplug.guided import pushed
 from genplug.protocols import NoiseSpec
 from genplug.pushes import Constant
 from genplug.random import NoiseSource
 from genplug.resolving import resolve
-from genplug_guidance.classifier import RealPotential
+from genplug_adm.classifier import NoisyClassifier
+from genplug_adm.unet import EncoderUNetModel
+from genplug_guidance.adm_classifier import encoder_options
+from genplug_guidance.classifier import Blueprint, RealPotential
 from genplug_guidance.discriminator_sampler import DiscriminatorGenerator, DiscriminatorHeun
-from genplug_guidance.gradient import GradientPush
+from genplug_guidance.gradient import GradientPush, gradient
+from genplug_guidance.gradient_config import NetworkConfig
 from genplug_guidance.strength import Strength
 from genplug_guidance.vp_time import sigma_of_time
 
@@ -102,7 +107,7 @@ def test_eighteen_steps_cost_35_evaluations_and_18_of_the_discriminator() -> Non
 
 
 def test_the_sampler_is_the_published_one_derived_anew_in_vp_time() -> None:
-    """x_vp = x / sqrt(1 + sigma^2), tau(sigma) in [0.01, 1], w = 2 in the first order, 0 in the correction."""
+    """x_vp = x / sqrt(1 + sigma^2), tau(sigma) in [0.01, 1], w = 2 to first order, 0 in the correction."""
     guided, _, _ = published(Strength(3.0, sigma_of_time(0.01), sigma_of_time(1.0)), steps=7)
     seeds = torch.arange(6)
     found = guided.sample(seeds).double()[:, 0]
@@ -196,3 +201,29 @@ def test_as_published_the_weight_is_two_or_one_and_boosting(
     plain = genplug.load(f"{tmp_path / 'x'}:base", **{"sampler": "heun", "sampler.steps": 18})
     other = plain.sample(seeds, plain.conditions(seeds))
     assert float((none.float() - other.float()).abs().max()) <= (1 if none.dtype == torch.uint8 else 1e-4)
+
+
+def test_the_published_discriminator_sees_frozen_features_of_a_published_classifier(tmp_path: Path) -> None:
+    """32 pixels: 4 x width channels on 8 x 8 cells; only what is put on them is trained."""
+    torch.manual_seed(0)
+    whole = EncoderUNetModel(
+        **encoder_options(NetworkConfig(width=16, depth=4), 32), in_channels=3, out_channels=7
+    )
+    path = tmp_path / "adm.safetensors"
+    save_weights(whole.state_dict(), path)
+    options = NetworkConfig(kind="unet", width=16, depth=1, features=str(path), features_width=16)
+    network = Blueprint(options, (3, 32, 32), 1).start(0, "cpu")
+    trained = [name for name, _ in network.named_parameters()]
+    assert trained
+    assert all(name.startswith("network.head.") for name in trained)
+    x, sigma_N = torch.randn(2, 3, 32, 32), torch.tensor([0.1, 2.0])
+    value_N, grad = gradient(RealPotential(network, "logit"), x, sigma_N, None)
+    assert value_N.shape == (2,)
+    assert grad.shape == x.shape
+    seen: list[Tensor] = []
+    whole.middle_block.register_forward_hook(lambda module, args, output: seen.append(output))
+    network.network.head.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    NoisyClassifier(whole, network.noise, fractional=True)(x, sigma_N)
+    network(x, sigma_N)
+    assert seen[0].shape == (2, 64, 8, 8)
+    assert torch.allclose(seen[0], seen[1], atol=1e-6)

@@ -55,7 +55,7 @@ def test_it_acts_where_the_classifier_beats_chance_and_fools_no_one_else(tmp_pat
     middles = torch.tensor([(band["low"] * band["high"]) ** 0.5 for band in bands])
     assert (push.strength.excess(middles) != 0).tolist() == active
     events = [json.loads(line) for line in (tmp_path / "x/events.jsonl").read_text().splitlines()]
-    assert [event["active"] for event in events if event["event"] == "guided"][0] == active
+    assert next(event["active"] for event in events if event["event"] == "guided") == active
     rates = {
         model: scores["fake-rate-independent"]
         for model, scores in metrics.items()
@@ -70,9 +70,7 @@ def test_it_acts_where_the_classifier_beats_chance_and_fools_no_one_else(tmp_pat
 
 
 def test_images_and_other_targets_work_too(tmp_path: Path) -> None:
-    options = {"objective__target": "logit", "evaluator__realism_judges__features": False}
-    options.pop("evaluator__realism_judges__features")
-    metrics = improved(tmp_path / "x", "fake-latent", **options).metrics
+    metrics = improved(tmp_path / "x", "fake-latent", objective__target="logit").metrics
     assert metrics["improved"]["fake-rate-guide"]["value"] < metrics["base"]["fake-rate-guide"]["value"]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from genplug_metrics import mmd as module
-from genplug_metrics.mmd import KID, Gaussian, Polynomial, draw_subsets, mmd, subset_mmd
+from genplug_metrics.mmd import KID, Energy, Gaussian, Polynomial, draw_subsets, mmd, subset_mmd
 
 
 def rows(n: int, width: int, seed: int) -> Tensor:
@@ -34,6 +34,7 @@ def test_subsets_equal_the_golden_values(golden: dict[str, Tensor]) -> None:
     [
         (Polynomial(2, 0.5, 3.0), lambda a, b: (0.5 * (a * b).sum() + 3) ** 2),
         (Gaussian(1.5), lambda a, b: (-(a - b).square().sum() / 4.5).exp()),
+        (Energy(), lambda a, b: -(a - b).norm()),
     ],
 )
 def test_both_forms_equal_naive_sums_in_any_blocks(kernel, plain, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -97,3 +98,18 @@ def test_one_row_is_refused() -> None:
 
 def test_the_kernel_of_kid_is_named_as_published() -> None:
     assert str(KID) == "(1/D x.y + 1)^3"
+
+
+def test_the_energy_distance_of_shifted_normals_is_the_closed_form() -> None:
+    """E|z + d| = 2 s phi(d / s) + d (2 Phi(d / s) - 1) for z normal with variance s^2 = 2."""
+    shift, s = 0.7, 2**0.5
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(4000, 1, generator=g), torch.randn(4000, 1, generator=g) + shift
+    normal = torch.distributions.Normal(0.0, 1.0)
+    t = torch.tensor(shift / s)
+    apart = 2 * s * float(normal.log_prob(t).exp()) + shift * (2 * float(normal.cdf(t)) - 1)
+    expected = 2 * apart - 2 * 2 * s * float(normal.log_prob(torch.tensor(0.0)).exp())
+    found = mmd(x, y, Energy())
+    assert abs(found.unbiased - expected) < 4 * sum(found.variances) ** 0.5
+    same = mmd(x, torch.randn(4000, 1, generator=g), Energy())
+    assert abs(same.unbiased) < 4 * sum(same.variances) ** 0.5 + 1e-3

@@ -112,7 +112,7 @@ def read_form(path: Path) -> Form:
     try:
         return validate(Form, read_toml(path), "")
     except ConfigError as error:
-        text = str(error)
+        text = str(error).partition("; set it with --set")[0]
         raise ConfigError(text if text.startswith(str(path)) else f"{path}: {text}") from None
 
 

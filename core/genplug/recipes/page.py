@@ -13,7 +13,8 @@ Values = Mapping[str, Any]
 
 def markdown(data: Values) -> str:
     """Return the page of a finished recipe."""
-    parts = [f"# {data['recipe']}", f"{data['summary']}{_source(data)}.", f"```sh\n{command(data)}\n```"]
+    what = f"{data['summary'].rstrip('.')}{_source(data)}."
+    parts = [f"# {data['recipe']}", what, f"```sh\n{command(data)}\n```"]
     parts += [text for table in data["tables"] for text in (f"## {table['title']}", _table(table, data))]
     parts += [*_reading(data), *_claims(data["claims"])]
     parts += ["## Notes", data["notes"].strip()] if data["notes"] else []

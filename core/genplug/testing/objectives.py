@@ -52,7 +52,14 @@ class ObjectiveSuite(ComponentSuite):
         assert isinstance(spec, ObjectiveSpec)
         if self.generator:
             return resolve_part("generator", self.generator, self.generator_options)
-        return _fitting(spec)
+        return _fitting(spec, self._needs(spec))
+
+    def _needs(self, spec: ObjectiveSpec) -> tuple[str, ...]:
+        """Return what it needs as configured; what every configuration needs if it names a generator."""
+        try:
+            return said(resolve_part(self.kind, self.name, self.options), "needs")
+        except GenplugError:
+            return spec.needs
 
     @pytest.fixture
     def given(self, base_part: Part, tmp_path: Path) -> Mapping[str, Any]:
@@ -168,17 +175,17 @@ class ObjectiveSuite(ComponentSuite):
         assert all(isinstance(v, (int, float, str)) for v in cost().values()), f"{cost()}"
 
 
-def _fitting(spec: ObjectiveSpec) -> Part:
+def _fitting(spec: ObjectiveSpec, needs: tuple[str, ...]) -> Part:
     """Return the first installed generator, in its tiny form, that meets an objective's needs."""
     for name, entry in sorted(catalog().entries["generator"].items()):
         other = entry.spec
         assert isinstance(other, GeneratorSpec)
-        if unmet(spec.needs, frozenset(other.provides)) or spec.modality not in ("any", other.modality):
+        if unmet(needs, frozenset(other.provides)) or spec.modality not in ("any", other.modality):
             continue
         try:
             part = resolve_part("generator", name, {})
         except GenplugError:
             continue
-        if not unmet(spec.needs, provided(part)):
+        if not unmet(needs, provided(part)):
             return part
-    pytest.skip(f"no installed generator provides {', '.join(spec.needs)}")
+    pytest.skip(f"no installed generator provides {', '.join(needs)}")

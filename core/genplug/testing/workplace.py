@@ -129,9 +129,12 @@ def otherwise(parameter: Tensor) -> Tensor:
 
 
 def as_reference(generator: Part, directory: Path) -> str:
-    """Write a generator down as the base of a run; return how a configuration names it."""
+    """Write a generator down as the base of a run; return how a configuration names it.
+
+    Its random weights, if it has any, are of another seed than those of `fresh`.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    settings = RunSettings(extractors=(), evaluators=()).model_dump()
+    settings = RunSettings(extractors=(), evaluators=(), seed=1).model_dump()
     text = tomli_w.dumps({"run": settings, "generator": generator.record()})
     (directory / RUN_FILE).write_text(text, encoding="utf-8")
     return f"{directory}:base"

@@ -18,6 +18,7 @@ _CONFIG = "genplug_broken.config:"
 def register_generators():
     denoiser = ("denoiser", "trainable", "class-conditional")
     points = {"modality": "points", "provides": denoiser}
+    optional = {**points, "provides": (*denoiser, "null-label", "feature-trainable")}
     return [
         GeneratorSpec(name="drifting", summary="depends on its batch", config=_CONFIG + "Drifting"),
         GeneratorSpec(
@@ -29,6 +30,17 @@ def register_generators():
         GeneratorSpec(name="halving", summary="denoises to one half", config=_CONFIG + "Halving", **points),
         GeneratorSpec(name="trusting", summary="believes the noise", config=_CONFIG + "Trusting", **points),
         GeneratorSpec(name="sidestepping", summary="no module", config=_CONFIG + "Sidestepping", **points),
+        GeneratorSpec(name="insisting", summary="-1 is class 0", config=_CONFIG + "Insisting", **optional),
+        GeneratorSpec(name="modest", summary="fills nothing", config=_CONFIG + "Modest", **optional),
+        GeneratorSpec(name="unsown", summary="one network always", config=_CONFIG + "Unsown", **optional),
+        GeneratorSpec(name="deaf", summary="nothing is something", config=_CONFIG + "Deaf", **optional),
+        GeneratorSpec(
+            name="stubborn",
+            summary="one scale always",
+            config=_CONFIG + "Stubborn",
+            modality="points",
+            provides=(*denoiser, "guided"),
+        ),
         GeneratorSpec(
             name="generous",
             summary="probabilities above one",
@@ -65,6 +77,13 @@ def register_objectives():
     return [
         ObjectiveSpec(name="vandal", summary="changes the base", config=_CONFIG + "Vandal", **need),
         ObjectiveSpec(name="forgetful", summary="saves nothing", config=_CONFIG + "Forgetful", **need),
+        ObjectiveSpec(
+            name="promising", summary="no control", config=_CONFIG + "Promising", control=True, **need
+        ),
+        ObjectiveSpec(
+            name="reversing", summary="no control kept", config=_CONFIG + "Reversing", control=True, **need
+        ),
+        ObjectiveSpec(name="mistaken", summary="adds nothing", config=_CONFIG + "Mistaken", **need),
     ]
 
 
@@ -89,6 +108,11 @@ EXPECTED = {  # kind, name: words of promises that must come out as broken
     ("generator", "trusting"): ["highest noise level"],
     ("generator", "sidestepping"): ["go through it"],
     ("generator", "generous"): ["sum to one"],
+    ("generator", "insisting"): ["label -1"],
+    ("generator", "modest"): ["with_unconditional says"],
+    ("generator", "unsown"): ["for_features gives"],
+    ("generator", "deaf"): ["no condition as the zero vector"],
+    ("generator", "stubborn"): ["Its scale can be changed"],
     ("sampler", "lazy"): ["without importing torch", "mean and standard deviation", "noise levels fall"],
     ("extractor", "centring"): ["alone and in a batch"],
     ("extractor", "restless"): ["fingerprint"],
@@ -96,6 +120,9 @@ EXPECTED = {  # kind, name: words of promises that must come out as broken
     ("distance", "unsorted"): ["in order"],
     ("objective", "vandal"): ["keeps its weights"],
     ("objective", "forgetful"): ["Saved and restored"],
+    ("objective", "promising"): ["It makes a control"],
+    ("objective", "reversing"): ["It makes a control"],
+    ("objective", "mistaken"): ["provides what the spec says"],
     ("evaluator", "ordered"): ["order of the samples"],
     ("evaluator", "unnamed"): ["scores of its spec"],
     ("dataset", "leaking"): ["held-out samples", "fingerprint"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from genplug_fakes.config import PointsConfig, TilesConfig, TokensConfig
+from genplug_fakes.config import OptionalConfig, PointsConfig, TilesConfig, TokensConfig
 from pydantic import ConfigDict, Field
 
 from genplug.config import Config, GeneratorConfig
@@ -72,6 +72,31 @@ class Generous(TokensConfig):
         return _part("Generous", self.vocabulary, run.device, run.seed)
 
 
+class Insisting(OptionalConfig):
+    """The points of the fakes whose labels are optional, with another denoiser."""
+
+    def build(self, run: Any) -> Any:
+        good = super().build(run)
+        return good.replace(denoiser=_part(type(self).__name__, **vars(good.denoiser)))
+
+
+class Modest(Insisting):
+    pass
+
+
+class Unsown(Insisting):
+    pass
+
+
+class Deaf(Insisting):
+    pass
+
+
+class Stubborn(Changed):
+    def provides(self) -> frozenset[str]:
+        return super().provides() | {"guided"}
+
+
 class Centring(Part):
     pass
 
@@ -94,6 +119,19 @@ class Vandal(Part):
 
 class Forgetful(Part):
     pass
+
+
+class Promising(Part):
+    pass
+
+
+class Reversing(Part):
+    pass
+
+
+class Mistaken(Part):
+    def adds(self) -> tuple[str, ...]:
+        return ("guided",)
 
 
 class Ordered(Part):

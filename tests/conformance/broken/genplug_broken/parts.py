@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import torch
-from genplug_fakes.parts import MlpDenoiser, Remade, Stateless, Tiles, Tokens
+from genplug_fakes.parts import MlpDenoiser, OptionalDenoiser, Remade, Stateless, Tiles, Tokens
 
-from genplug import NoiseSource, Score
+from genplug import Condition, NoiseSource, Score
 
 _COUNTER = itertools.count()
 
@@ -40,6 +40,37 @@ class Trusting(MlpDenoiser):
 class Sidestepping(MlpDenoiser):
     def denoise(self, x, sigma_N, cond):
         return x * 0.25 / (sigma_N[:, None] ** 2 + 0.25) + 0 * next(self.module.parameters()).sum()
+
+
+class Insisting(OptionalDenoiser):
+    def denoise(self, x, sigma_N, cond):
+        if cond is not None and cond.labels_N is not None:
+            cond = Condition(labels_N=cond.labels_N.clamp(min=0))
+        return super().denoise(x, sigma_N, cond)
+
+
+class Modest(OptionalDenoiser):
+    def with_unconditional(self):
+        return self
+
+
+class Unsown(OptionalDenoiser):
+    def for_features(self, width, seed):
+        return super().for_features(width, 0)
+
+
+class Deaf(OptionalDenoiser):
+    def denoise(self, x, sigma_N, cond):
+        if cond is None or cond.is_null:
+            cond = Condition(features_ND=torch.ones(len(x), self.classes))
+        return super().denoise(x, sigma_N, cond)
+
+
+class Stubborn(MlpDenoiser):
+    guidance = 1.0
+
+    def with_guidance(self, scale):
+        return self
 
 
 class Generous(Tokens):
@@ -120,6 +151,20 @@ class Forgetful(Remade):
 
     def restore(self, base, directory, run):
         return base
+
+
+class Promising(Remade):
+    def apply(self, generator, run):
+        return generator.clone()
+
+
+class Reversing(Forgetful):
+    def control(self, generator, run):
+        return self.apply(generator, run)
+
+
+class Mistaken(Promising):
+    pass
 
 
 class Ordered:

@@ -1,4 +1,4 @@
-"""Killed in the neighbour search and in training: the same command ends with the samples of a whole run."""
+"""Killed in the neighbour search and in training, or shared by two processes: the result is the same."""
 
 from __future__ import annotations
 
@@ -89,3 +89,18 @@ def test_a_killed_flow_continues_to_the_same_result(tmp_path: Path) -> None:
     one, two = (genplug.load(f"{tmp_path / name}:improved") for name in ("whole", "x"))
     cond = one.conditions(seeds_N)
     assert torch.equal(one.sample(seeds_N, cond), two.sample(seeds_N, cond))
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_search_and_find_the_same(tmp_path: Path) -> None:
+    one = finish(tmp_path / "one")
+    words = [sys.executable, "-m", "genplug", *WORDS, "--processes", "2", "--out", str(tmp_path / "two")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    tables = [
+        torch.cat([load_weights(path)["rows"] for path in sorted(folder.glob("batch-*"))])
+        for folder in (tmp_path / name / "stages/1-flow/neighbours" for name in ("one", "two"))
+    ]
+    assert torch.equal(*tables)
+    two = load_weights(tmp_path / "two/generator/1-flow/weights.safetensors")
+    assert all(torch.allclose(two[name], value, atol=1e-5) for name, value in one.items())
