@@ -38,10 +38,11 @@ Options = Mapping[str, Mapping[str, Any]]
 def run_with(options: Options, rows: int = BATCH) -> Any:
     """Return a run of genplug's whose extractors have these options, with a cache of its own."""
     os.environ["GENPLUG_CACHE"] = tempfile.mkdtemp()
+    from genplug.layers import Layers
     from genplug.loading import light_run
     from genplug.presets import registry
     from genplug.registry import catalog
-    from genplug.resolving import Layers, Resolver
+    from genplug.resolving import Resolver
 
     layers = Layers({"extractor": dict(options)}, {})
     parts = Resolver(catalog(), registry(catalog()), layers).extractors(list(options))

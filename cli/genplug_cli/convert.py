@@ -11,8 +11,8 @@ from genplug_cli import options
 
 if TYPE_CHECKING:
     from genplug.foreign import Foreign
+    from genplug.layers import Layers
     from genplug.networks import Expected
-    from genplug.resolving import Layers
 
 Source = Annotated[Path, typer.Argument(metavar="FILE", help="Weights: .pkl, .pt, .ckpt, .safetensors.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Safetensors file to write.")]
@@ -91,7 +91,7 @@ def _expected(reference: str | None, sets: list[str] | None) -> Expected | None:
 def _layers(sets: list[str] | None) -> Layers:
     """Return `--set` options: `generator.KEY`, `extractor.NAME.KEY`, or a generator's key alone."""
     from genplug.config import flatten, nest
-    from genplug.resolving import layer
+    from genplug.layers import layer
     from genplug_cli.sample import generator_options
 
     pairs = options.assignments(sets)

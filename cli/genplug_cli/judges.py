@@ -6,9 +6,10 @@ from typing import Any
 
 from genplug.errors import GenplugError
 from genplug.extractors import preset_of
+from genplug.layers import Layers
 from genplug.presets import registry
 from genplug.registry import catalog
-from genplug.resolving import Layers, Resolver
+from genplug.resolving import Resolver
 from genplug.specs import EvaluatorSpec, ExtractorSpec
 from genplug.weights import find
 from genplug_cli.scores import arrow

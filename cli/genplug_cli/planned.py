@@ -17,12 +17,14 @@ def plan_text(plan: Mapping[str, Any], resolved: Resolved) -> str:
     """Return what would run: a line for each fact, components with the options that differ from defaults."""
     rows = [*_generator(plan["generator"]), *_options("generator", resolved.generator)]
     rows += _objectives(plan, resolved)
+    if sweep := resolved.sweep:
+        rows += [("sweep", f"{sweep.key} = {', '.join(setting(value) for value in sweep.values)}")]
     rows += [("data set", resolved.dataset.name), *_options("dataset", resolved.dataset)]
     rows += [("extractors", ", ".join(plan["extractors"]))]
     weights = plan["extractor_weights"].items()
     rows += [("  weights", f"{name}: {status}") for name, status in weights if status != "none needed"]
     rows += [("evaluators", ", ".join(plan["evaluators"]))]
-    rows += [("samples", _samples(plan["samples"]))]
+    rows += [("models", ", ".join(plan["models"])), ("samples", _samples(plan["samples"]))]
     return table([(name, text or "none") for name, text in rows])
 
 

@@ -79,6 +79,8 @@ def run(
     genplug run --generator edm2 --objective ddo --out runs/ddo
     genplug run -g edm2 -o none --set run.samples=200      sample and judge only
     genplug run -g edm2 -o ddo --set objective.alpha=2 --plan
+    genplug run -g edm2 -o autoguidance --sweep objective.scale=1:3:0.5
+    genplug run --recipe ddo-fractal
 
     The same command with the same --out continues where it stopped. Options of components are set
     with --set or in a TOML file; `genplug plugins NAME` lists them.

@@ -14,6 +14,7 @@ from genplug.config import flatten, validate
 from genplug.errors import CapabilityError, ConfigError, DataError, WeightsError
 from genplug.extractors import parse, preset_of, spec_of
 from genplug.judging import available, judge_each, missing, modality
+from genplug.layers import layer
 from genplug.log import Heard, Log, Silent
 from genplug.matching import check_modality
 from genplug.opening import Openable, open_real, open_samples
@@ -21,7 +22,7 @@ from genplug.parts import Part
 from genplug.presets import registry
 from genplug.protocols import EvalInputs, Score
 from genplug.registry import Catalog, catalog
-from genplug.resolving import Resolver, layer, run_settings
+from genplug.resolving import Resolver, run_settings
 from genplug.runtime import Run, make_accelerator
 from genplug.samplesets import Coloured, SampleSet
 from genplug.settings import RuntimeSettings

@@ -23,12 +23,13 @@ from genplug import addresses
 from genplug.downloads import Downloaded, NoNetworkError, Source, download
 from genplug.errors import ConfigError, WeightsError
 from genplug.extractors import preset_of
+from genplug.layers import Layers
 from genplug.log import Log, Silent
 from genplug.paths import cache_directory
 from genplug.presets import Registry, registry
 from genplug.receipts import Receipt, disagreement, read_receipt, receipt_path, write_receipt
 from genplug.registry import catalog
-from genplug.resolving import Layers, Resolver, references, resolve_generator
+from genplug.resolving import Resolver, references, resolve_generator
 from genplug.specs import Preset
 from genplug.weights import cached_path, is_shipped, sha256_of
 

@@ -95,7 +95,7 @@ class GuidedDenoiser:
     ) -> tuple[Tensor, Tensor]:
         """Return the main denoiser's estimates, and those without condition in the rows that need them.
 
-        Labels can be dropped row by row: then both are one forward, which is faster than two.
+        Labels can be dropped row by row: then both are one forward, which is faster than two small ones.
         """
         rows = _chosen(reduce(torch.logical_or, needing)) if needing else None
         if rows is None or cond is None or cond.is_null:

@@ -13,13 +13,14 @@ from genplug.chains import path_to, step_of, steps
 from genplug.checkpoints import digest, load_weights
 from genplug.config import flatten, read_toml
 from genplug.errors import RunDirectoryError
+from genplug.layers import layer, section_of
 from genplug.matching import match_references
 from genplug.parts import Part
 from genplug.paths import RUN_FILE as RUN_FILE
 from genplug.paths import split_reference
 from genplug.presets import registry
 from genplug.protocols import Generator
-from genplug.resolving import layer, references, resolve, resolve_generator, section_of
+from genplug.resolving import references, resolve, resolve_generator
 from genplug.runtime import Run, make_accelerator
 from genplug.settings import RuntimeSettings
 from genplug.weights import locate, require_of

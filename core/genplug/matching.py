@@ -1,16 +1,19 @@
-"""Matching: whether the parts of a run fit each other, by set arithmetic, before any work."""
+"""Matching: whether the parts of a run fit each other and its data, before any work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from genplug.config import GeneratorConfig
-from genplug.errors import CapabilityError
+from genplug.errors import CapabilityError, DataError
 from genplug.extractors import spec_of
 from genplug.parts import Part, Reference, Resolved
 from genplug.registry import Catalog
 from genplug.specs import EvaluatorSpec, ExtractorSpec, GeneratorSpec, unmet
+
+if TYPE_CHECKING:
+    from genplug.runtime import Run
 
 
 def provided(part: Part) -> frozenset[str]:
@@ -148,3 +151,37 @@ def _check_reference(reference: Reference, generator: Part) -> None:
         raise CapabilityError(f"{where} has x of shape {other}, generator {generator.name!r} of {own}")
     if "latent" in provided(reference.part) ^ provided(generator):
         raise CapabilityError(f"{where} and generator {generator.name!r}: one has latents, the other has not")
+
+
+def check_data(worker: Run, resolved: Resolved) -> None:
+    """Open the data and see that the generator fits it, before anything is made or written."""
+    generator = resolved.generator
+    makes = generator.entry.spec.modality
+    for split in ("train", "held-out"):
+        data = worker.dataset(split)
+        holds = "points" if len(data.shape) == 1 else "image"
+        if makes not in ("any", holds):
+            raise DataError(f"generator {generator.name!r} makes {makes}; {data.name} holds {holds}")
+        config = generator.config
+        shape = config.sample_shape() if isinstance(config, GeneratorConfig) else None
+        if shape is not None and shape != data.shape:
+            raise DataError(
+                f"generator {generator.name!r} makes samples of shape {shape}; {data.name} holds {data.shape}"
+            )
+
+
+def check_splits(worker: Run, resolved: Resolved) -> None:
+    """Refuse held-out samples that are the training ones, where an evaluator compares them."""
+    if any(takes(part, "train") and takes(part, "held_out") for part in resolved.evaluators):
+        train, held_out = (worker.dataset(split) for split in ("train", "held-out"))
+        if train.fingerprint == held_out.fingerprint:
+            raise DataError(
+                f"{train.name} and {held_out.name}: training and held-out samples are the same; "
+                "name real samples that no training saw"
+            )
+
+
+def takes(part: Part, word: str) -> bool:
+    """Return whether an evaluator takes an input."""
+    spec = part.entry.spec
+    return isinstance(spec, EvaluatorSpec) and spec.takes(word)

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from genplug.extractors import adapted, parse
 from genplug.guided import own_weights
+from genplug.layers import Layers
 from genplug.loading import light_run
 from genplug.presets import registry
 from genplug.protocols import Generator
 from genplug.registry import Catalog
-from genplug.resolving import Layers, Resolver, resolve_generator
+from genplug.resolving import Resolver, resolve_generator
 from genplug.runtime import Run
 
 Shapes = dict[str, tuple[int, ...]]

@@ -9,12 +9,13 @@ from typing import Any
 
 from genplug.config import flatten
 from genplug.errors import ConfigError, nearest
+from genplug.layers import layer
 from genplug.matching import match_references
 from genplug.parts import Part
 from genplug.paths import check_target
 from genplug.presets import registry
 from genplug.registry import catalog
-from genplug.resolving import layer, references, resolve_generator
+from genplug.resolving import references, resolve_generator
 from genplug.weights import require_of
 
 BATCH_SIZE = 64

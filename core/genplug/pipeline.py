@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import platform
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,25 +12,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from genplug.blocks import drawn, over_blocks
 from genplug.chains import Step, models, steps
-from genplug.config import GeneratorConfig, flatten, read_toml
-from genplug.errors import DataError, RunDirectoryError
 from genplug.evaluation import check_alike
 from genplug.judging import judge
 from genplug.loading import build, identity, step_directory
-from genplug.locks import LOCK, claimed
+from genplug.locks import claimed
 from genplug.log import Log, Silent
+from genplug.matching import check_data, check_splits, takes
 from genplug.parts import Part, Resolved
-from genplug.paths import RUN_FILE
 from genplug.protocols import EvalInputs, Generator, Score
 from genplug.resolving import default_directory, resolve
+from genplug.rundirectory import prepare
 from genplug.runtime import Run, make_accelerator
 from genplug.samplesets import Quantised, SampleSet, subsample
 from genplug.sampling import sample_stage
-from genplug.specs import EvaluatorSpec
 from genplug.stages import strict_json, write_json
 from genplug.weights import require
 
@@ -87,89 +81,6 @@ def run(
         return Pipeline(worker, resolved).run()
 
 
-def check_data(worker: Run, resolved: Resolved) -> None:
-    """Open the data and see that the generator fits it, before anything is made or written."""
-    generator = resolved.generator
-    makes = generator.entry.spec.modality
-    for split in ("train", "held-out"):
-        data = worker.dataset(split)
-        holds = "points" if len(data.shape) == 1 else "image"
-        if makes not in ("any", holds):
-            raise DataError(f"generator {generator.name!r} makes {makes}; {data.name} holds {holds}")
-        config = generator.config
-        shape = config.sample_shape() if isinstance(config, GeneratorConfig) else None
-        if shape is not None and shape != data.shape:
-            raise DataError(
-                f"generator {generator.name!r} makes samples of shape {shape}; {data.name} holds {data.shape}"
-            )
-
-
-def check_splits(worker: Run, resolved: Resolved) -> None:
-    """Refuse held-out samples that are the training ones, where an evaluator compares them."""
-    if any(_takes(part, "train") and _takes(part, "held_out") for part in resolved.evaluators):
-        train, held_out = (worker.dataset(split) for split in ("train", "held-out"))
-        if train.fingerprint == held_out.fingerprint:
-            raise DataError(
-                f"{train.name} and {held_out.name}: training and held-out samples are the same; "
-                "name real samples that no training saw"
-            )
-
-
-def prepare(directory: Path, resolved: Resolved, force: bool) -> None:
-    """Empty a run directory if asked to, and record its one configuration."""
-    recorded = directory / RUN_FILE
-    _check_ours(directory)
-    if force:
-        _empty(directory)
-    text = tomli_w.dumps(resolved.record())
-    if recorded.is_file() and recorded.read_text(encoding="utf-8") != text:
-        _refuse(directory, read_toml(recorded), resolved.record())
-    partial = recorded.with_name(f".{RUN_FILE}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(recorded)
-
-
-def _check_ours(directory: Path) -> None:
-    """Refuse a folder that holds something else than a run: `--force` would delete it."""
-    foreign = [path.name for path in directory.iterdir() if not path.name.startswith(".")]
-    if foreign and not (directory / RUN_FILE).is_file():
-        raise RunDirectoryError(
-            f"{directory} holds {min(foreign)!r} but no {RUN_FILE}: it is not a run directory; "
-            "choose another --out"
-        )
-
-
-def _empty(directory: Path) -> None:
-    """Delete a run; what says that the directory is one goes last."""
-    for path in sorted(directory.iterdir(), key=lambda path: path.name == RUN_FILE):
-        if path.name != LOCK:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _refuse(directory: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Say which keys differ from the run that the directory holds.
-
-    What a preset was is recorded for replays alone: all its values stand in the sections too.
-    """
-    both = ({key: value for key, value in run.items() if key != "preset"} for run in (old, new))
-    before, after = (dict(flatten(_numbered(json.loads(json.dumps(value))))) for value in both)
-    changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
-    if not changed:
-        return
-    key = changed[0]
-    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-    raise RunDirectoryError(
-        f"{directory} holds another run: {key} was {before.get(key)!r}, now {after.get(key)!r}{more}; "
-        "choose another --out, or start again with --force"
-    )
-
-
-def _numbered(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with its objectives by number, so that a change in one has a key."""
-    objectives = {str(number): item for number, item in enumerate(values.get("objective", []), 1)}
-    return {**values, "objective": objectives.get("1", {}) if len(objectives) == 1 else objectives}
-
-
 class Pipeline:
     """The steps of one run, each a stage."""
 
@@ -180,7 +91,7 @@ class Pipeline:
         self.keys: dict[str | None, Mapping[str, Any]] = {
             None: identity(resolved.generator, self.base, resolved.generator.entry.package.version)
         }
-        self._restored = functools.lru_cache(maxsize=KEPT)(self._restore)
+        self._kept: dict[str, Generator] = {}
 
     def run(self) -> Result:
         """Do everything that is not done yet."""
@@ -228,7 +139,13 @@ class Pipeline:
 
     def generator(self, step: str | None) -> Generator:
         """Return what a step made, as its saved result gives it; the base for none."""
-        return self.base if step is None else self._restored(step)
+        if step is None:
+            return self.base
+        if step not in self._kept:
+            self._kept[step] = self._restore(step)
+            for oldest in list(self._kept)[:-KEPT]:
+                del self._kept[oldest]
+        return self._kept[step]
 
     def _restore(self, name: str) -> Generator:
         step = self.steps[name]
@@ -257,9 +174,8 @@ class Pipeline:
         """Judge every block of one generator."""
         found, generator = [], self.generator(step)
         for block, samples in enumerate(blocks):
-            inputs = EvalInputs(
-                self.quantised(samples), self.held_out, self.train, None, generator, self.base
-            )
+            quantised = self.quantised(samples)
+            inputs = EvalInputs(quantised, self.held_out, self.train, None, generator, self.base, block=block)
             check_alike(inputs, self.worker)
             found.append(self._block(f"{name}/block-{block}", inputs, self.seed_text(block), self.keys[step]))
         return found
@@ -271,13 +187,9 @@ class Pipeline:
         where an evaluator looks at the training data itself they would find themselves, and
         held-out images stand in.
         """
-        without = [part for part in self.resolved.evaluators if not _takes(part, "generators")]
-        against_train = [part for part in without if _takes(part, "train")]
-        alone = [
-            part
-            for part in self.resolved.evaluators
-            if not (_takes(part, "train") or _takes(part, "generators"))
-        ]
+        without = [part for part in self.resolved.evaluators if not takes(part, "generators")]
+        against_train = [part for part in without if takes(part, "train")]
+        alone = [part for part in without if not takes(part, "train")]
         found = []
         for block in range(self.settings.blocks):
             first_seed = int(self.worker.seeds("report", 1, block)[0])
@@ -360,8 +272,3 @@ class Pipeline:
             | {"python": platform.python_version()},
             "plugins": sorted({str(entry.package) for entry in self.resolved.catalog}),
         }
-
-
-def _takes(part: Part, word: str) -> bool:
-    spec = part.entry.spec
-    return isinstance(spec, EvaluatorSpec) and spec.takes(word)

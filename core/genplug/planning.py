@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from genplug.chains import models
 from genplug.config import Component, Kind, validate
 from genplug.errors import WeightsError
 from genplug.extractors import preset_of
-from genplug.matching import provided
+from genplug.matching import provided, said
 from genplug.parts import Part, Reference, Resolved
 from genplug.resolving import default_directory
 from genplug.specs import ObjectiveSpec
@@ -20,6 +21,8 @@ def plan(resolved: Resolved) -> dict[str, Any]:
         "out": str(default_directory(resolved)),
         "generator": _generator(resolved.generator),
         "objectives": [_objective(part) for part in resolved.objectives],
+        "sweep": resolved.sweep.model_dump(mode="json") if resolved.sweep else None,
+        "models": list(models(resolved)),
         "second_generators": [_second(reference) for reference in resolved.references],
         "dataset": resolved.dataset.record(),
         "samples": _samples(resolved),
@@ -75,7 +78,7 @@ def _objective(part: Part) -> dict[str, Any]:
         **part.record(),
         "package": str(part.entry.package),
         "stage": spec.stage,
-        "needs": list(spec.needs),
+        "needs": list(said(part, "needs")),
         "cost": cost() if cost else {},
     }
 
@@ -87,7 +90,7 @@ def _second(reference: Reference) -> dict[str, Any]:
 
 def _samples(resolved: Resolved) -> dict[str, Any]:
     settings = resolved.run
-    sets = 2 if resolved.objectives else 1
+    sets = len(models(resolved))
     count = settings.samples * settings.blocks
     evaluations = _evaluations(resolved)
     guides = sum(reference.owner is resolved.generator for reference in resolved.references)

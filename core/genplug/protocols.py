@@ -297,7 +297,8 @@ class EvalInputs:
     """What an evaluator sees. `real` data is split so that nothing is judged by what it was trained on.
 
     `extractor` is the one whose features are asked for, `extractors` are all of them; both are what
-    `Run.features` takes. `statistics` are there beside or instead of `held_out`.
+    `Run.features` takes. `statistics` are there beside or instead of `held_out`. `block` is the seed
+    block of the samples: evaluators that draw their own take `run.seeds("sample", n, inputs.block)`.
     """
 
     samples: SampleSet
@@ -308,6 +309,7 @@ class EvalInputs:
     base: Generator | None = None
     extractors: tuple[str, ...] = ()
     statistics: Statistics | None = None
+    block: int = 0
 
 
 class Evaluator(Protocol):

@@ -152,8 +152,9 @@ class Run:
 
     def _resolved(self, reference: str) -> Part:
         """Resolve an extractor that the run's configuration does not name."""
+        from genplug.layers import Layers
         from genplug.presets import registry
-        from genplug.resolving import Layers, Resolver
+        from genplug.resolving import Resolver
 
         (part,) = Resolver(self.catalog, registry(self.catalog), Layers({}, {})).extractors([reference])
         return part

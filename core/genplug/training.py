@@ -97,6 +97,11 @@ def real_rows(run: Run, generator: Any) -> EncodedRows:
     shape = tuple(generator.encode(data.read([0]).to(run.device)).shape[1:])
     if shape != tuple(generator.x_shape):
         raise DataError(f"{data.name} has x of shape {shape}; the generator works on {generator.x_shape}")
+    classes = getattr(getattr(generator, "conditioning", None), "num_classes", None)
+    if labelled and classes is not None and data.labels is not None and int(data.labels.max()) >= classes:
+        raise DataError(
+            f"{data.name} has labels up to {int(data.labels.max())}; the generator has {classes} classes"
+        )
     return EncodedRows(data, generator.encode, labelled)
 
 

@@ -68,7 +68,7 @@ class AdmConfig(GeneratorConfig):
     """A U-Net of guided-diffusion with its schedule and sampler. Defaults are those of ImageNet-64."""
 
     resolution: int = Field(64, ge=4, description="side of the image in pixels")
-    channels: int = Field(3, ge=1, description="image channels, 1 or 3")
+    channels: Literal[1, 3] = Field(3, description="image channels")
     num_classes: int = Field(1000, ge=0, description="classes (0: unconditional)")
     unconditional: bool = Field(
         False, description="the weights of a class-conditional network were trained without labels too"

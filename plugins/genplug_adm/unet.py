@@ -38,18 +38,26 @@ SPATIAL_WIDTH = 2048
 
 @dataclass(frozen=True)
 class Blocks:
-    """What all blocks of a network share, and how blocks are made of it."""
+    """What all blocks of a network share, and how blocks are made of it.
+
+    num_heads                attention heads, unless num_head_channels gives their width; the way up may
+                             have another number, num_heads_upsample
+    conv_resample            resampling layers have a convolution; resblock_updown makes them residual blocks
+    use_scale_shift_norm     the embedding scales and shifts in residual blocks, instead of being added
+    use_checkpoint           compute activations again in the backward pass, to save memory
+    """
 
     emb_channels: int
-    dropout: float
     attention_resolutions: frozenset[int]
-    conv_resample: bool
-    num_heads: int
-    num_head_channels: int
-    use_scale_shift_norm: bool
-    resblock_updown: bool
-    use_new_attention_order: bool
-    use_checkpoint: bool
+    dropout: float = 0.0
+    conv_resample: bool = True
+    use_checkpoint: bool = False
+    num_heads: int = 1
+    num_head_channels: int = -1
+    num_heads_upsample: int = -1
+    use_scale_shift_norm: bool = False
+    resblock_updown: bool = False
+    use_new_attention_order: bool = False
 
     def residual(self, channels: int, out_channels: int | None = None, mode: Resampling = "keep") -> ResBlock:
         """Return a residual block."""
@@ -57,11 +65,10 @@ class Blocks:
             channels, self.emb_channels, self.dropout, out_channels, self.use_scale_shift_norm, mode
         )
 
-    def attention(self, channels: int, heads: int | None = None) -> AttentionBlock:
-        """Return an attention block, with the usual number of heads if none is given."""
-        return AttentionBlock(
-            channels, heads or self.num_heads, self.num_head_channels, self.use_new_attention_order
-        )
+    def attention(self, channels: int, upwards: bool = False) -> AttentionBlock:
+        """Return an attention block; on the way up it may have heads of another number."""
+        heads = self.num_heads_upsample if upwards and self.num_heads_upsample != -1 else self.num_heads
+        return AttentionBlock(channels, heads, self.num_head_channels, self.use_new_attention_order)
 
     def resampling(self, channels: int, mode: Literal["up", "down"]) -> nn.Module:
         """Return what changes the grid: a residual block, or a layer of its own."""
@@ -101,11 +108,8 @@ class Encoder(nn.Module):
     image_size               side of the image, which must halve once per level after the first
     model_channels           base width; level i has channel_mult[i] times as many channels
     attention_resolutions    factors of downsampling at which there is attention, besides the middle
-    num_heads                attention heads, unless num_head_channels gives their width; the way up may
-                             have another number, num_heads_upsample
-    conv_resample            resampling layers have a convolution; resblock_updown makes them residual blocks
-    use_checkpoint           compute activations again in the backward pass, to save memory
     use_fp16                 half precision inside the network, on accelerators only
+    options                  the options of `Blocks`
     """
 
     def __init__(
@@ -118,33 +122,15 @@ class Encoder(nn.Module):
         attention_resolutions: Sequence[int],
         dropout: float = 0.0,
         channel_mult: Sequence[float] = (1, 2, 4, 8),
-        conv_resample: bool = True,
-        use_checkpoint: bool = False,
         use_fp16: bool = False,
-        num_heads: int = 1,
-        num_head_channels: int = -1,
-        num_heads_upsample: int = -1,
-        use_scale_shift_norm: bool = False,
-        resblock_updown: bool = False,
-        use_new_attention_order: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__()
         self.image_size, self.model_channels, self.use_fp16 = image_size, model_channels, use_fp16
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.num_res_blocks, self.num_heads_upsample = num_res_blocks, num_heads_upsample
+        self.num_res_blocks = num_res_blocks
         self.level_widths = [int(mult * model_channels) for mult in channel_mult]
-        self.blocks = Blocks(
-            4 * model_channels,
-            dropout,
-            frozenset(attention_resolutions),
-            conv_resample,
-            num_heads,
-            num_head_channels,
-            use_scale_shift_norm,
-            resblock_updown,
-            use_new_attention_order,
-            use_checkpoint,
-        )
+        self.blocks = Blocks(4 * model_channels, frozenset(attention_resolutions), dropout, **options)
         E = self.blocks.emb_channels
         self.time_embed = nn.Sequential(nn.Linear(model_channels, E), nn.SiLU(), nn.Linear(E, E))
         self.input_blocks, self.skip_widths = self._way_down()
@@ -231,14 +217,13 @@ class UNetModel(Encoder):
 
     def _way_up(self) -> nn.ModuleList:
         """Return the stages up from the coarsest grid, each of which takes a skip connection."""
-        heads = None if self.num_heads_upsample == -1 else self.num_heads_upsample
         stages, width, skips = [], self.level_widths[-1], list(self.skip_widths)
         for level, level_width in reversed(list(enumerate(self.level_widths))):
             for number in range(self.num_res_blocks + 1):
                 layers: list[nn.Module] = [self.blocks.residual(width + skips.pop(), level_width)]
                 width = level_width
                 if 2**level in self.blocks.attention_resolutions:
-                    layers.append(self.blocks.attention(width, heads))
+                    layers.append(self.blocks.attention(width, upwards=True))
                 if level and number == self.num_res_blocks:
                     layers.append(self.blocks.resampling(width, "up"))
                 stages.append(self.blocks.stage(*layers))

@@ -45,7 +45,8 @@ class Displacement:
             raise DataError("displacement needs two held-out samples")
         fitting = max(2, VALUES // math.prod(held_out.shape))
         sizes = [one.size for one in (base, improved) if one.size is not None]
-        seeds_N = run.seeds("sample", min(self.config.count, len(inputs.samples), fitting, *sizes))
+        count = min(self.config.count, len(inputs.samples), fitting, *sizes)
+        seeds_N = run.seeds("sample", count, inputs.block)
         held_out = subsample(held_out, fitting, run.seed)
         before, after = (drawn(one, seeds_N, run) for one in (base, improved))
         if before.shape != after.shape or before.shape != held_out.shape:

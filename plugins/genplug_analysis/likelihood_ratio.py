@@ -40,13 +40,16 @@ class LikelihoodRatio:
             return left_out(run, "likelihood-ratio", why)
         n = min(self.config.count, len(inputs.samples), len(held_out))
         real = by_content(subsample(held_out, n, run.seed))
-        real_N, fake_N = self._ratios(inputs.generator, inputs.base, real, run)
+        seeds_N = run.seeds("sample", n, inputs.block)
+        real_N, fake_N = self._ratios(inputs.generator, inputs.base, real, seeds_N, run)
         return self._scores(real_N, fake_N, run.seed)
 
     @torch.no_grad()
-    def _ratios(self, theta: Any, ref: Any, real: SampleSet, run: Run) -> tuple[Tensor, Tensor]:
+    def _ratios(
+        self, theta: Any, ref: Any, real: SampleSet, seeds_N: Tensor, run: Run
+    ) -> tuple[Tensor, Tensor]:
         """Return the log-ratio of each real sample and of as many samples of the reference, float64 N."""
-        seeds_N, found, start = run.seeds("sample", len(real)), [], 0
+        found, start = [], 0
         exact = "likelihood" in theta.provides
         for seeds_n in seeds_N.split(run.settings.batch_size):
             rows = range(start, start + len(seeds_n))
@@ -100,7 +103,7 @@ def without_ratio(theta: Any, ref: Any, held_out: SampleSet, device: torch.devic
     for name, one in (("the result", theta), ("the base", ref)):
         if not {"denoiser", "likelihood"} & one.provides:
             return f"{name} is neither a denoiser nor a likelihood (it is wrapped, or a black box)"
-        if "guided" in one.provides and one.guidance != 1:
+        if "guided" in one.provides:
             return f"{name} is guided, so its denoiser is that of no density"
         if {"text-conditional", "feature-conditional"} & one.provides:
             return f"{name} has conditions that real samples do not come with"

@@ -48,7 +48,8 @@ class Trajectories:
             return left_out(run, "trajectories", "the data set knows no density of two classes or more")
         if not isinstance(generator, DenoiserGenerator) or "denoiser" not in generator.provides:
             return left_out(run, "trajectories", "the generator has no denoiser to be watched")
-        seeds_N = run.seeds("sample", min(self.config.count, len(inputs.samples)))
+        count = min(self.config.count, len(inputs.samples))
+        seeds_N = run.seeds("sample", count, inputs.block)
         course = course_of(generator, seeds_N, run.settings.classes, run.settings.batch_size)
         if course.labels_N is None:
             return left_out(run, "trajectories", "the generator takes no class labels")

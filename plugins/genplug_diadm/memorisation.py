@@ -78,7 +78,7 @@ class MemorisationEvaluator:
     ) -> dict[str, Score]:
         """Compare samples of the generator itself with the images whose features they got."""
         sources = getattr(getattr(inputs.generator, "conditioning", None), "sources", None)
-        seeds_N = run.seeds("sample", min(self.config.sources, len(inputs.samples)))
+        seeds_N = run.seeds("sample", min(self.config.sources, len(inputs.samples)), inputs.block)
         behind = sources(seeds_N) if sources is not None and len(seeds_N) else None
         if behind is None:
             return {}

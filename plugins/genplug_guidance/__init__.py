@@ -1,6 +1,8 @@
 """Guidance: classifier-free, by a classifier, by a worse model, by a discriminator, for realism."""
 
-from genplug import EvaluatorSpec, ObjectiveSpec, hookimpl
+from pathlib import Path
+
+from genplug import EvaluatorSpec, ObjectiveSpec, hookimpl, presets_from, recipes_from
 
 #: What guidance takes from a generator: a guided one cannot be trained.
 _TRAINING = ("trainable", "feature-trainable", "null-label")
@@ -42,7 +44,7 @@ def register_objectives():
             removes=_TRAINING,
             inputs=("dataset", "labels"),
             control=True,
-            tiny={"train": _TINY_TRAIN, "bins": 2, "force": True},
+            tiny={"on": "conditional", "train": _TINY_TRAIN, "bins": 2, "force": True},
         ),
         ObjectiveSpec(
             name="discriminator-guidance",
@@ -84,3 +86,13 @@ def register_evaluators():
             tiny={"train": {"steps": 4, "batch_size": 8}},
         )
     ]
+
+
+@hookimpl
+def register_recipes():
+    return recipes_from(Path(__file__).with_name("recipes"))
+
+
+@hookimpl
+def register_presets():
+    return presets_from(Path(__file__).with_name("registry.toml"))

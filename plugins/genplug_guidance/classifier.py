@@ -100,17 +100,17 @@ class ExactPosterior:
 
     def __call__(self, x: Tensor, sigma_N: Tensor, cond: Condition | None) -> Tensor:
         """Return ln p(c | x, sigma) - ln p(c), N."""
-        value_N = torch.zeros(len(x), dtype=x.dtype, device=x.device)
         if cond is None or cond.is_null:
-            return value_N + 0 * x.flatten(1).sum(1)
+            return 0 * x.flatten(1).sum(1)
         if cond.labels_N is None:
             raise ConfigError("the exact classifier takes labels, not soft class weights")
         whole_N = self.log_density(x, sigma_N, None)
+        value_N = 0 * whole_N
         for label in cond.labels_N.unique().tolist():
-            mine_N = cond.labels_N == label
             if label >= 0:
-                value_N = torch.where(mine_N, self.log_density(x, sigma_N, label) - whole_N, value_N)
-        return value_N + 0 * whole_N
+                ratio_N = self.log_density(x, sigma_N, label) - whole_N
+                value_N = torch.where(cond.labels_N == label, ratio_N, value_N)
+        return value_N
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return nothing: there are no weights."""

@@ -12,7 +12,9 @@ from typing import Any
 
 from genplug.denoiser import DenoiserGenerator
 from genplug.pushes import Strength
-from genplug_guidance.discriminator_sampler import DiscriminatorGenerator, DiscriminatorHeun
+from genplug.runtime import Run
+from genplug_guidance.classifier import Potential
+from genplug_guidance.discriminator_sampler import PUBLISHED, DiscriminatorGenerator, DiscriminatorHeun
 from genplug_guidance.gradient_config import DiscriminatorGuidanceConfig
 from genplug_guidance.realism import RealFakeObjective
 from genplug_guidance.strength import strength_of
@@ -26,6 +28,11 @@ class DiscriminatorGuidance(RealFakeObjective):
     """Correct a generator's score by its discriminator."""
 
     config: DiscriminatorGuidanceConfig
+
+    def prepare(self, generator: Any, run: Run) -> tuple[Potential, dict[str, Any]]:
+        """Train the discriminator; note whether it acts as published."""
+        potential, facts = super().prepare(generator, run)
+        return potential, {**facts, PUBLISHED: self.config.published}
 
     def strength(self, generator: Any, facts: Mapping[str, Any]) -> Strength:
         """Return the configured strength; as published, within the times at which the authors guide."""

@@ -26,8 +26,11 @@ from genplug.denoiser import DenoiserGenerator
 from genplug.protocols import NoiseSpec
 from genplug.random import NoiseSource
 from genplug_guidance.gradient import GradientPush
-from genplug_guidance.gradient_objective import last_push, without
+from genplug_guidance.gradient_objective import gradient_pushes, without
 from genplug_samplers.edm import edm_sigmas
+
+#: What the facts of a push say that is to act in the first-order evaluation alone.
+PUBLISHED = "published"
 
 DOUBLED_EVERY, CHURNED_EVERY, CHURN = 2, 5, 4.0
 
@@ -94,7 +97,8 @@ class DiscriminatorGenerator(DenoiserGenerator):
 
     def sample_x(self, seeds_N: Tensor, cond: Condition | None = None) -> Tensor:
         """Return one x per seed; without a push, or with another sampler, as any generator."""
-        push, sampler = last_push(self), self.sampler
+        own = [push for push in gradient_pushes(self) if push.facts.get(PUBLISHED)]
+        push, sampler = own[-1] if own else None, self.sampler
         if push is None or not isinstance(sampler, DiscriminatorHeun):
             return super().sample_x(seeds_N, cond)
         here = cond.to(self.denoiser.device) if cond is not None else None

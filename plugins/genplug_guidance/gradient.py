@@ -26,8 +26,9 @@ _GUIDE = "guide"
 class GradientPush:
     """Push along the gradient of a potential (`genplug.guided.Push`).
 
-    `scrambled` moves the gradient's entries to other places with other signs: as long, as dear to
-    compute, and in no particular direction. It is the control. `facts` say where the potential is from.
+    `scrambled` moves the gradient's entries to other places with other signs, others at every noise
+    level: as long, as dear to compute, and in no particular direction. It is the control. `facts` say
+    where the potential is from.
     """
 
     potential: Potential
@@ -46,7 +47,7 @@ class GradientPush:
     def valued(self, x: Tensor, sigma_N: Tensor, cond: Condition | None) -> tuple[Tensor, Tensor]:
         """Return the potential in nats, N, and sigma^2 grad_x of it, float32."""
         value_N, grad = gradient(self.potential, x, sigma_N, cond)
-        grad = scrambled(grad) if self.scrambled else grad
+        grad = scrambled(grad, sigma_N) if self.scrambled else grad
         return value_N, grad * sigma_N.to(grad).square().reshape(-1, *(1 for _ in x.shape[1:]))
 
     def full_precision(self) -> GradientPush:
@@ -82,13 +83,17 @@ def _copied(cond: Condition | None) -> Condition | None:
     return None if cond is None else cond.take(torch.arange(len(cond)))
 
 
-def scrambled(x: Tensor) -> Tensor:
-    """Return each row's entries in other places with other signs, the same ones for every row."""
-    flat_ND = x.flatten(1)
-    g = torch.Generator().manual_seed(zlib.crc32(b"scrambled"))
-    order_D = torch.randperm(flat_ND.shape[1], generator=g)
-    sign_D = torch.randint(2, (flat_ND.shape[1],), generator=g) * 2 - 1
-    return (flat_ND[:, order_D.to(x.device)] * sign_D.to(flat_ND)).reshape(x.shape)
+def scrambled(grad: Tensor, sigma_N: Tensor) -> Tensor:
+    """Return each row's entries in other places with other signs, others at every noise level."""
+    result = torch.empty_like(grad)
+    levels_N = (sigma_N.clamp(min=1e-12).log() * 1000).round().long()  # equal up to rounding is equal
+    for level in levels_N.unique().tolist():
+        g = torch.Generator().manual_seed(zlib.crc32(f"scrambled {level}".encode()))
+        size, rows_N = grad[0].numel(), levels_N == level
+        order_D = torch.randperm(size, generator=g).to(grad.device)
+        sign_D = (torch.randint(2, (size,), generator=g) * 2 - 1).to(grad)
+        result[rows_N] = (grad[rows_N].flatten(1)[:, order_D] * sign_D).reshape(-1, *grad.shape[1:])
+    return result
 
 
 @dataclass(frozen=True)

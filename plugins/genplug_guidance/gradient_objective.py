@@ -87,9 +87,14 @@ def push_of(generator: Any) -> GradientPush:
 
 def last_push(generator: Any) -> GradientPush | None:
     """Return the last push along a gradient of a generator; None if it has none."""
+    return next(reversed(gradient_pushes(generator)), None)
+
+
+def gradient_pushes(generator: Any) -> list[GradientPush]:
+    """Return a generator's pushes along gradients, in order."""
     denoiser = getattr(generator, "denoiser", None)
     pushes = denoiser.pushes if isinstance(denoiser, GuidedDenoiser) else ()
-    return next((push for push in reversed(pushes) if isinstance(push, GradientPush)), None)
+    return [push for push in pushes if isinstance(push, GradientPush)]
 
 
 def blueprint_facts(blueprint: Blueprint) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from genplug_guidance.guides import Guide, known_guide
 from genplug_metrics.intervals import wilson
 from genplug_metrics.scoring import LEVEL
 
-#: The block of selection seeds that belongs to the judges alone: no objective asks for so many.
+#: From here on, blocks of selection seeds belong to the judges alone: no objective asks for so many.
 _JUDGES_BLOCK = 4000
 _FOR_SCALE = 2000  # rows that give mean and standard deviation
 _BATCH = 500  # of the base's samples and of judged rows, whatever the run's: judges must not depend on it
@@ -137,18 +137,19 @@ class Bench:
         return ((x.float() - self.mean) / self.std).to(self.run.device)
 
     def _of_base(self, base: Generator, count: int) -> Tensor:
-        """Draw new samples of the base, on seeds that nothing else uses."""
+        """Draw new samples of the base, on seeds that nothing else uses, others for each seed block."""
+        block = _JUDGES_BLOCK + self.inputs.block
 
         def drawn(run: Run) -> Tensor:
             with torch.inference_mode():
                 parts = [
                     base.sample(seeds_N, base.conditions(seeds_N, run.settings.classes)).cpu()
-                    for seeds_N in run.seeds("select", count, block=_JUDGES_BLOCK).split(_BATCH)
+                    for seeds_N in run.seeds("select", count, block=block).split(_BATCH)
                 ]
             samples = ArraySet(torch.cat(parts).clone(), name="base, for the independent judge")
             return self._seen(_rounded(run, samples))
 
-        name = f"realism-judges.base.{digest(base.state_dict())}.{count}.{self.config.features}"
+        name = f"realism-judges.base.{digest(base.state_dict())}.{count}.{block}.{self.config.features}"
         result: Tensor = self.run.once(name, drawn)
         return result
 

@@ -112,7 +112,12 @@ class PointsConfig(GeneratorConfig):
         description="root mean square of x (fractal: 0.50, each class and both)",
     )
     sigma_min: float = Field(0.002, gt=0, allow_inf_nan=False, description="lowest noise level")
-    sigma_max: float = Field(5.0, gt=0, allow_inf_nan=False, description="highest noise level")
+    sigma_max: float = Field(
+        20.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="highest noise level; much less and samples keep away from a mean that is not 0",
+    )
     log_mean: float = Field(-2.3, allow_inf_nan=False, description="mean of ln sigma in training")
     log_std: float = Field(
         1.5, gt=0, allow_inf_nan=False, description="standard deviation of ln sigma in training"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from genplug.config import Component
 from genplug.denoiser import DenoiserGenerator, IdentityCodec, Labels
 from genplug.protocols import Denoiser, NoiseSpec
@@ -31,9 +33,10 @@ def flow_of_points(config: ToyFlowConfig, run: Run) -> DenoiserGenerator:
 def exact_denoiser(config: ToyExactConfig, run: Run) -> DenoiserGenerator:
     """Build the exact denoiser of a data set of known density."""
     data = config.mixture()
-    mixture = mixture_of(data).noisy(config.noise).to(run.device)
+    with torch.device("cpu"):  # also where all else is built without memory
+        mixture = mixture_of(data).noisy(config.noise)
     noise = NoiseSpec(config.sigma_min, config.sigma_max, mixture.rms())
-    denoiser = ExactDenoiser(mixture, noise, config.provides())
+    denoiser = ExactDenoiser(mixture.to(run.device), noise, config.provides())
     return _generator(denoiser, config.sampler, data.num_classes, run)
 
 

@@ -107,7 +107,7 @@ def test_where_there_is_no_ratio_one_line_says_so(run_of: Callable[..., Run]) ->
         provides = frozenset[str]()
 
     class Guided:
-        provides, guidance = frozenset({"denoiser", "guided"}), 2.0
+        provides = frozenset({"denoiser", "guided"})
 
     other = replace(exact, denoiser=Off(exact.denoiser, 0.0))
     object.__setattr__(other.denoiser, "x_shape", (2,))

@@ -17,6 +17,18 @@ MISTAKES = {
     "bad value": ((*RUN, "--set", "generator.shade=2"), "bad value for 'generator.shade' (from --set"),
     "no key=value": ((*RUN, "--set", "generator.shade"), "expected KEY=VALUE"),
     "capability": (("run", "-g", "toy-grey", "-o", "toy-train"), "needs denoiser|likelihood, trainable"),
+    "bad sweep": (
+        (*RUN[:3], "-o", "toy-brighter", "--sweep", "objective.amount"),
+        "expected KEY=START:STOP:STEP",
+    ),
+    "no control": ((*RUN[:3], "-o", "toy-brighter", "--control"), "'toy-brighter' makes no control"),
+    "unknown recipe": (("run", "--recipe", "toy-lihgt"), "did you mean 'toy-light'?"),
+    "no recipe file": (("run", "--recipe", "gone.toml"), "gone.toml: No such file"),
+    "recipe and generator": ((*RUN, "--recipe", "toy-light"), "--generator cannot stand beside --recipe"),
+    "recipe and another's option": (
+        ("run", "--recipe", "toy-light", "--set", "objective.amount=2"),
+        "--set objective.amount: of a recipe",
+    ),
     "no config file": ((*RUN, "--config", "gone.toml"), "gone.toml: No such file"),
     "missing weights": (("run", "-g", "toy-grey.far", "-o", "none"), "genplug fetch toy-grey.far"),
     "broken component": (("run", "-g", "toy-brittle"), "of genplug-mock 1.0 is broken"),

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 import genplug
+from genplug.config import GeneratorConfig
 from genplug.parts import Part
 from genplug.protocols import EvalInputs
 from genplug.random import NoiseSource
-from genplug.registry import catalog
+from genplug.registry import Entry, Package, catalog
 from genplug.runtime import Run
 from genplug.samplesets import ArraySet
-from genplug.specs import EvaluatorSpec
+from genplug.specs import EvaluatorSpec, GeneratorSpec
 from genplug.testing import (
     SUITES,
     ComponentSuite,
@@ -31,6 +32,9 @@ from genplug.testing import (
 )
 from genplug.testing.workplace import BATCH, as_reference, fresh, make_run, resolve_part
 from genplug.writers import export, save_npz
+from genplug_diadm.bank import Bank
+from genplug_diadm.config import DrawOptions
+from genplug_diadm.draws import FeatureDraws
 
 
 class TestEdm2(GeneratorSuite):
@@ -241,25 +245,24 @@ def test_no_built_in_component_is_left_out() -> None:
 
 
 class TestCfg(ObjectiveSuite):
-    name = "cfg"
+    name = "cfg"  # by its own label-dropped copy
     generator = "edm2"
-    options = {"guide": None}  # its own label-dropped copy
 
 
 class TestCfgOfATrainedBranch(ObjectiveSuite):
     name = "cfg"
     generator = "toy"
     generator_options = {"num_classes": 2, "unconditional": True}
-    options = {"guide": None}
 
 
 class TestCfgAwayFromAnother(ObjectiveSuite):
     name = "cfg"
-    generator = "edm2"
+    generator = "toy"
+    generator_options = {"num_classes": 2}
 
     @pytest.fixture
     def given(self, tmp_path: Path) -> Mapping[str, Any]:
-        other = resolve_part("generator", "edm2", {"num_classes": 0})
+        other = resolve_part("generator", "toy", {"num_classes": 0})
         return {"guide": as_reference(other, tmp_path / "second")}
 
 
@@ -270,7 +273,7 @@ class TestAutoguidance(ObjectiveSuite):
 class TestAutoguidanceByALessTrainedModel(ObjectiveSuite):
     name = "autoguidance"
     generator = "edm2"
-    options = {"guide": None, "guide_options": {"model_channels": 8}}
+    options = {"guide_options": {"model_channels": 8}}
 
 
 class TestToy(GeneratorSuite):
@@ -414,11 +417,12 @@ class TestFolderWithoutLabels(GeneratorSuite):
 class TestClassifierGuidance(ObjectiveSuite):
     name = "classifier-guidance"
     generator = "edm2"
-    options = {"on": "conditional", "network": {"kind": "mlp", "width": 16}}
+    options = {"network": {"kind": "mlp", "width": 16}}
 
 
 class TestClassifierGuidanceWithoutLabels(ObjectiveSuite):
     name = "classifier-guidance"
+    options = {"on": "unconditional"}
     generator = "toy"
     generator_options = {"num_classes": 2, "unconditional": True}
 
@@ -477,8 +481,26 @@ class TestDiadmInterpolated(ObjectiveSuite):
     options = {"draw": "interpolated", "components": 3}
 
 
+class _WithFeatures(GeneratorConfig):
+    """A generator as `diadm` leaves it, but untrained: no installed one is conditioned on features."""
+
+    def provides(self) -> frozenset[str]:
+        return frozenset({"denoiser", "trainable", "feature-conditional", "null-label", "feature-trainable"})
+
+    def build(self, run: Run) -> Any:
+        features_ND = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+        made = resolve_part("generator", "edm2", {}).config.build(run).for_features(3, run.seed)
+        return made.replace(conditioning=FeatureDraws(Bank(features_ND, "pixels"), DrawOptions()))
+
+
 class TestFeatureDraw(ObjectiveSuite):
     name = "feature-draw"
+    options = {"draw": "kernel"}
+
+    @pytest.fixture
+    def base_part(self) -> Part:
+        spec = GeneratorSpec(name="with-features", summary="", config="", provides=())
+        return Part(Entry(spec, Package("genplug", "")), _WithFeatures())
 
 
 class TestMemorisation(EvaluatorSuite):

@@ -197,9 +197,10 @@ def test_a_recorded_run_replays_without_its_preset(here: Path) -> None:
 def test_a_run_directory_here_does_not_capture_other_names(here: Path) -> None:
     import tomli_w
 
+    from genplug.layers import layer
     from genplug.presets import registry
     from genplug.registry import catalog
-    from genplug.resolving import layer, resolve_generator
+    from genplug.resolving import resolve_generator
 
     (here / "run.toml").write_text(tomli_w.dumps(resolved("fake-points.wide").record()))
     found = [resolve_generator(name, catalog(), registry(catalog())).name for name in ("fake-tokens", ".")]

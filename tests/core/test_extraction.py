@@ -213,8 +213,9 @@ def test_empty_features_are_refused_and_constant_ones_are_told() -> None:
 
 
 def test_preset_tag_argument_and_options_reach_the_extractor() -> None:
+    from genplug.layers import layer
     from genplug.presets import registry
-    from genplug.resolving import Resolver, layer
+    from genplug.resolving import Resolver
 
     options = {"extractor": {"random-inception": {"size": 80}}}
     resolver = Resolver(catalog(), registry(catalog()), layer(options, []))

@@ -12,6 +12,7 @@ from genplug import DatasetSpec, GeneratorSpec, Preset, hookimpl
 from genplug.errors import GenplugError, UnknownNameError
 from genplug.hookspecs import hookimpl as marker
 from genplug.registry import Catalog, Package, catalog, discover
+from genplug.specs import Recipe
 
 
 def plugin(**hooks: Callable[..., Any]) -> SimpleNamespace:
@@ -99,6 +100,21 @@ def test_what_is_not_a_preset_is_refused() -> None:
     )
     assert [preset.name for _, presets in catalog.preset_sources for preset in presets] == ["c.d"]
     assert "is not a preset" in catalog.broken[0].error
+
+
+def test_recipes_are_withheld_where_they_clash_and_told_where_they_are_bad() -> None:
+    def made(**values: Any) -> Any:
+        return plugin(register_recipes=lambda: [Recipe(summary="s", path="p", **values)])
+
+    catalog = found(made(name="twin"), made(name="twin"), made(name="bad", problem="p: no"), made(name="A b"))
+    with pytest.raises(GenplugError, match=r"recipe 'twin' is registered by a 1\.0 and b 1\.0"):
+        catalog.recipe("twin")
+    with pytest.raises(UnknownNameError, match="no recipe named 'twni'; did you mean 'twin'"):
+        catalog.recipe("twni")
+    assert [broken.error for broken in catalog.broken] == [
+        "register_recipes: p: no",
+        "register_recipes: ValueError: recipe 'A b': names are lower-case letters, digits and hyphens",
+    ]
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_broken_plugins() -> None:

@@ -15,6 +15,7 @@ import torch
 import genplug
 from genplug import pipeline
 from genplug.config import Config, GeneratorConfig
+from genplug.denoiser import Labels
 from genplug.errors import ConfigError, DataError, GenplugError, NonFiniteError, RunDirectoryError
 from genplug.log import Silent
 from genplug.resolving import resolve
@@ -103,7 +104,7 @@ def test_what_is_not_finite_on_another_process_stops_this_one_too(tmp_path: Path
 class Trained:
     """Real rows are asked for by a generator like this."""
 
-    provides, x_shape = frozenset({"class-conditional"}), (2,)
+    provides, x_shape, conditioning = frozenset({"class-conditional"}), (2,), Labels(3)
 
     def encode(self, samples: torch.Tensor) -> torch.Tensor:
         return samples
@@ -111,7 +112,11 @@ class Trained:
 
 @pytest.mark.parametrize(
     ("width", "labels", "said"),
-    [(2, None, "trained on labels; rings has none"), (3, torch.zeros(5), r"x of shape \(3,\); .* \(2,\)")],
+    [
+        (2, None, "trained on labels; rings has none"),
+        (3, torch.zeros(5), r"x of shape \(3,\); .* \(2,\)"),
+        (2, torch.arange(5), "rings has labels up to 4; the generator has 3 classes"),
+    ],
 )
 def test_data_that_do_not_fit_a_generator_are_refused(width: int, labels: Any, said: str) -> None:
     data = ArraySet(torch.zeros(5, width), labels, "rings")
@@ -192,7 +197,7 @@ def test_an_out_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_change_in_one_objective_names_its_key(tmp_path: Path) -> None:
-    from genplug.pipeline import _refuse
+    from genplug.rundirectory import _refuse
 
     old, new = {"objective": [{"name": "ddo", "rounds": 1}]}, {"objective": [{"name": "ddo", "rounds": 2}]}
     with pytest.raises(GenplugError, match=r"objective\.rounds was 1, now 2; choose"):

@@ -19,7 +19,14 @@ from genplug.resolving import resolve
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "genplug-example"
 OWN = [name for name, entry in catalog().entries["objective"].items() if entry.package.name == "genplug"]
 #: What its capabilities (denoiser, trainable, class-conditional) do not allow, and the word it lacks.
-UNFIT = {"cca": "likelihood", "diadm": "feature-trainable", "cfg": "unconditional"}
+UNFIT = {
+    "cca": "null-label",
+    "cfg": "unconditional",
+    "diadm": "feature-trainable",
+    "feature-draw": "feature-conditional",
+}
+#: Where the default takes a branch without labels, and another option does not.
+OPTIONS = {"classifier-guidance": {"on": "conditional"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,7 +45,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def asked(objective: str) -> Any:
-    tiny = catalog().get("objective", objective).spec.tiny
+    tiny = {**catalog().get("objective", objective).spec.tiny, **OPTIONS.get(objective, {})}
     small = {"run.samples": 30, "run.blocks": 1, "run.batch_size": 15}
     return resolve(
         generator="example-mlp",

@@ -90,7 +90,8 @@ def published(strength: Strength, boosting: bool = False, steps: int = 18) -> tu
     base = generator(denoiser)
     heun = DiscriminatorHeun(steps, boosting)
     fields = {**vars(base), "sampler": heun}
-    guided = pushed(DiscriminatorGenerator(**fields), GradientPush(RealPotential(network, "logit"), strength))
+    push = GradientPush(RealPotential(network, "logit"), strength, facts={"published": True})
+    guided = pushed(DiscriminatorGenerator(**fields), push)
     return guided, denoiser, network
 
 
@@ -131,6 +132,17 @@ def test_the_sampler_is_the_published_one_derived_anew_in_vp_time() -> None:
             x_next = x + (s_next - s) * (first + slope(x_next, s_next)) / 2
         x = x_next
     assert torch.allclose(found, x, rtol=1e-4, atol=1e-4)
+
+
+def test_another_guidance_on_top_acts_in_both_evaluations() -> None:
+    guided, denoiser, network = published(Strength(3.0))
+    other = Optimal()
+    both = pushed(guided, GradientPush(RealPotential(other, "logit"), Constant(2.0)))
+    both.sample(torch.arange(4))
+    assert (denoiser.rows, network.rows, other.rows) == (4 * 35, 4 * 18, 4 * 35)
+    seeds = torch.arange(6)
+    none = pushed(guided, GradientPush(RealPotential(other, "logit"), Constant(1.0)))
+    assert torch.equal(none.sample(seeds), guided.sample(seeds))
 
 
 class Silence:

@@ -168,9 +168,11 @@ def test_noise_bins_say_where_guidance_acts() -> None:
 
 
 def test_the_controls_direction_is_as_long_and_no_nearer_to_the_gradient_than_chance() -> None:
-    grad = torch.randn(200, 3, 8, 8)
-    other = scrambled(grad)
+    grad, sigma_N = torch.randn(200, 3, 8, 8), torch.tensor([0.1, 3.0]).repeat(100)
+    other = scrambled(grad, sigma_N)
     assert torch.allclose(other.flatten(1).norm(dim=1), grad.flatten(1).norm(dim=1))
     cosine_N = torch.cosine_similarity(grad.flatten(1), other.flatten(1))
     assert float(cosine_N.abs().mean()) < 0.1
-    assert torch.equal(scrambled(grad[:1]), other[:1])
+    assert torch.equal(scrambled(grad[:1], sigma_N[:1]), other[:1])
+    line = torch.ones(1000, 1)  # on a line only the sign is left: it is as often the wrong one
+    assert float(scrambled(line, torch.logspace(-2, 2, 1000)).mean().abs()) < 0.1

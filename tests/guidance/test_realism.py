@@ -27,17 +27,32 @@ SMALL: dict[str, Any] = {
     "objective.train.steps": 150,
     "objective.train.lr": 0.01,
     "objective.bins": 6,
-    "evaluator.realism-judges.train.steps": 60,
+    "evaluator.realism-judges.train.steps": 40,
     "evaluator.realism-judges.train.batch_size": 64,
 }
 
 
+DATA = {
+    "fake-points": {"dataset.name": "fake-rings"},
+    "fake-latent": {"dataset.name": "fake-tiles"},
+    # a generator that is exact, but for other data: its classes lie farther apart
+    "toy-exact": {
+        "dataset.name": "gaussians-1d",
+        "dataset.separation": 0.6,
+        "dataset.spread": 0.2,
+        "dataset.train": 300,
+        "dataset.held_out": 300,
+        "generator.data": {"name": "gaussians-1d", "separation": 0.9, "spread": 0.2},
+    },
+}
+
+
 def improved(out: Path, generator: str = "fake-points", **options: Any) -> Any:
-    sets = SMALL | {key.replace("__", "."): value for key, value in options.items()}
+    sets = SMALL | DATA[generator] | {key.replace("__", "."): value for key, value in options.items()}
     resolved = resolve(
         generator=generator,
         objectives=["realism-guidance"],
-        dataset={"fake-points": "fake-rings", "fake-latent": "fake-tiles"}[generator],
+        dataset=sets.pop("dataset.name"),
         extractors=["fake-mean"],
         evaluators=["realism-judges"],
         sets=list(sets.items()),
@@ -46,7 +61,7 @@ def improved(out: Path, generator: str = "fake-points", **options: Any) -> Any:
 
 
 def test_it_acts_where_the_classifier_beats_chance_and_fools_no_one_else(tmp_path: Path) -> None:
-    metrics = improved(tmp_path / "x", run__control=True).metrics
+    metrics = improved(tmp_path / "x", "toy-exact", run__control=True).metrics
     push = push_of(genplug.load(f"{tmp_path / 'x'}:improved"))
     bands = push.facts["measured"]["bands"]
     active = [band["accuracy"] >= 0.52 for band in bands]
@@ -115,7 +130,7 @@ class Far:
 
 
 def judged(where: Path, samples: torch.Tensor, **options: Any) -> Any:
-    config = RealismJudgesConfig(train={"steps": 150, "batch_size": 64, "lr": 0.01}, **options)  # type: ignore[arg-type]
+    config = RealismJudgesConfig(train={"steps": 60, "batch_size": 64, "lr": 0.02}, **options)  # type: ignore[arg-type]
     run = dataclasses.replace(
         make_run(where), extractors={"fake-mean": resolve_part("extractor", "fake-mean", {})}
     )

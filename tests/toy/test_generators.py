@@ -14,6 +14,7 @@ import genplug
 from genplug import Condition, DenoiserGenerator, NoiseSource
 from genplug.config import GeneratorConfig
 from genplug.errors import DataError
+from genplug.networks import shapes
 from genplug.testing.workplace import make_run
 from genplug_toy.config import ToyConfig, ToyExactConfig, ToyFlowConfig
 from genplug_toy.networks import PointMlp, waves
@@ -143,6 +144,10 @@ def test_exact_samples_are_those_of_the_data() -> None:
     for label, mean in ((0, -0.5), (1, 0.5)):
         assert float(x_N[cond.labels_N == label].mean()) == pytest.approx(mean, abs=0.01)
         assert float(x_N[cond.labels_N == label].std()) == pytest.approx(0.05, rel=0.1)
+
+
+def test_the_exact_denoiser_has_no_weights_also_where_networks_are_built_without_memory() -> None:
+    assert shapes("toy-exact") == build(ToyExactConfig()).state_dict() == {}
 
 
 def test_a_known_error_is_noise_on_the_samples() -> None:

@@ -63,9 +63,10 @@ class ObjectiveSuite(ComponentSuite):
 
     @pytest.fixture
     def given(self, base_part: Part, tmp_path: Path) -> Mapping[str, Any]:
-        """Return the options, with the generator itself where a second one is asked for."""
+        """Return the options, with the generator itself where a second one must be named."""
         model = entry_of(self.kind, self.name).config_model()
-        named = [key for key, info in fields(model) if any(isinstance(m, Needs) for m in info.metadata)]
+        needed = [(key, info) for key, info in fields(model) if info.is_required()]
+        named = [key for key, info in needed if any(isinstance(m, Needs) for m in info.metadata)]
         missing = [key for key in named if key not in self.options]
         second = as_reference(base_part, tmp_path / "second") if missing else ""
         return {**dict.fromkeys(missing, second), **self.options}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from genplug.config import Config, merge
+from genplug.layers import Layers
 from genplug.loading import build
 from genplug.parts import Part, Resolved
 from genplug.paths import RUN_FILE
@@ -20,7 +21,7 @@ from genplug.presets import registry
 from genplug.protocols import Generator
 from genplug.random import NoiseSource
 from genplug.registry import Entry, Package, catalog
-from genplug.resolving import Layers, Resolver
+from genplug.resolving import Resolver
 from genplug.runtime import Run, make_accelerator
 from genplug.samplesets import ArraySet, SampleSet
 from genplug.settings import RunSettings, RuntimeSettings

@@ -1,5 +1,7 @@
 """A small plugin of every kind that the command line meets, as a third party would ship it."""
 
+from pathlib import Path
+
 import genplug
 from genplug import (
     DatasetSpec,
@@ -65,6 +67,11 @@ def register_evaluators():
 @genplug.hookimpl
 def register_datasets():
     return [DatasetSpec(name="toy-data", summary="grey squares", config="genplug_mock.config:Data")]
+
+
+@genplug.hookimpl
+def register_recipes():
+    return genplug.recipes_from(Path(__file__).with_name("recipes"))
 
 
 @genplug.hookimpl
