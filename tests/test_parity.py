@@ -22,7 +22,7 @@ def test_every_output_is_recomputed_within_its_tolerance(path: Path) -> None:
     verdicts, missing = parity.check(path)
     assert missing == []
     assert [v for v in verdicts if not v.good] == []
-    assert len(verdicts) >= 4
+    assert len(verdicts) >= 2
 
 
 def changed(path: Path, out: Path, key: str, value: torch.Tensor) -> Path:

@@ -10,9 +10,8 @@ from genplug.layers import Layers
 from genplug.presets import registry
 from genplug.registry import catalog
 from genplug.resolving import Resolver
-from genplug.specs import EvaluatorSpec, ExtractorSpec
+from genplug.specs import EvaluatorSpec, ExtractorSpec, arrow
 from genplug.weights import find
-from genplug_cli.scores import arrow
 from genplug_cli.terminal import table
 
 

@@ -16,8 +16,8 @@ from genplug.specs import (
     ObjectiveSpec,
     Preset,
     Spec,
+    arrow,
 )
-from genplug_cli.scores import arrow
 from genplug_cli.terminal import say, say_json, table
 
 HEAD = ("kind", "name", "package", "presets", "what it is")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from genplug.registry import Catalog
-from genplug.specs import Better, EvaluatorSpec
+from genplug.specs import Better, EvaluatorSpec, arrow
 from genplug_cli.terminal import table
 
 MOST_COLUMNS = 5  # models side by side
@@ -35,11 +35,6 @@ def better_text(measure: str, catalog: Catalog) -> str:
     """Return an arrow that says where better is, for a score by its name in an evaluator's spec."""
     directions = directions_of(catalog)
     return arrow(directions[measure]) if measure in directions else ""
-
-
-def arrow(better: Better) -> str:
-    """Return ↓, ↑ or → with the target."""
-    return {"lower": "↓", "higher": "↑"}.get(str(better), f"→ {better}")
 
 
 def directions_of(catalog: Catalog) -> dict[str, Better]:

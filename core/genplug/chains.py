@@ -38,10 +38,10 @@ def steps(resolved: Resolved) -> dict[str, Step]:
         for number, part in enumerate(chain, 1):
             own = variant if resolved.sweep is not None and number >= resolved.sweep.number else ""
             name, suffix = f"{number}-{part.name}", f"-{own}" if own else ""
-            found.setdefault(name + suffix, Step(name + suffix, part, before, variant=own))
+            found.setdefault(name + suffix, Step(name + suffix, part, before, False, own))
             if number == len(chain) and resolved.run.control:
                 control = f"{name}-control{suffix}"
-                found[control] = Step(control, part, before, control=True, variant=own)
+                found[control] = Step(control, part, before, True, own)
             before = name + suffix
     return found
 

@@ -28,22 +28,31 @@ class Order:
             self.groups = [(rows.labels == label).nonzero().flatten() for label in rows.labels.unique()]
         else:
             self.groups = [torch.arange(len(rows))]
+        self.sizes = torch.tensor([len(group) for group in self.groups])
         self._epochs: dict[tuple[int, int], Tensor] = {}
 
     def rows(self, positions: Tensor) -> Tensor:
         """Return the row numbers drawn at positions (int64, 0, 1, 2, ... over the whole training)."""
         group_N, place_N = positions % len(self.groups), positions // len(self.groups)
-        drawn = [self._row(int(group), int(place)) for group, place in zip(group_N, place_N, strict=True)]
-        return torch.tensor(drawn, dtype=torch.int64)
+        size_N = self.sizes[group_N]
+        epoch_N, at_N = place_N // size_N, place_N % size_N
+        turns, turn_N, counts = torch.stack([group_N, epoch_N]).unique(
+            dim=1, return_inverse=True, return_counts=True
+        )
+        drawn_N = torch.empty_like(positions)
+        for (group, epoch), here in zip(
+            turns.T.tolist(), turn_N.argsort().split(counts.tolist()), strict=True
+        ):
+            drawn_N[here] = self._turn(group, epoch)[at_N[here]]
+        return drawn_N
 
-    def _row(self, group: int, place: int) -> int:
-        epoch, at = divmod(place, len(self.groups[group]))
+    def _turn(self, group: int, epoch: int) -> Tensor:
+        """Return the order of a group's rows in one epoch."""
         if (group, epoch) not in self._epochs:
             self._epochs = {k: v for k, v in self._epochs.items() if k[1] >= epoch - 1}
             source = torch.Generator().manual_seed(
                 zlib.crc32(f"{self.seed}:{self.name}:{group}:{epoch}".encode())
             )
-            self._epochs[group, epoch] = self.groups[group][
-                torch.randperm(len(self.groups[group]), generator=source)
-            ]
-        return int(self._epochs[group, epoch][at])
+            order = torch.randperm(len(self.groups[group]), generator=source)
+            self._epochs[group, epoch] = self.groups[group][order]
+        return self._epochs[group, epoch]

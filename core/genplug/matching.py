@@ -136,7 +136,8 @@ def _mismatch(
     text = f"objective {name!r} needs {', '.join(needs)}; {source} provides {there}"
     if lost:
         gone = " and ".join(f"{taker!r} takes {word} away" for word, taker in lost.items())
-        return f"{text}: {gone}, so that {name!r} must come before it"
+        them = "it" if len(set(lost.values())) == 1 else "them"
+        return f"{text}: {gone}, so that {name!r} must come before {them}"
     return f"{text}. Generators that fit: {', '.join(sorted(fitting)) or 'none'}."
 
 

@@ -123,9 +123,9 @@ class Pipeline:
 
     def make(self, step: Step) -> None:
         """Apply one objective, or make its control, and save the result."""
-        part, given = step.part, self.keys[step.after]
-        key = {"from": given, "objective": part.record(), "version": part.entry.package.version}
-        self.keys[step.name] = {**key, "control": True} if step.control else key
+        part, control = step.part, {"control": True} if step.control else {}
+        key = {"from": self.keys[step.after], "objective": part.record(), **control}
+        self.keys[step.name] = {**key, "version": part.entry.package.version}
 
         def work(partial: Path) -> None:
             objective = part.config.build(self.worker)

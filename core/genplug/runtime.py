@@ -24,7 +24,7 @@ from genplug.random import Purpose, seed_range
 from genplug.registry import Catalog, catalog, one_line
 from genplug.samplesets import SampleSet
 from genplug.settings import RunSettings, RuntimeSettings
-from genplug.stages import run_stage
+from genplug.stages import digest_of, run_stage
 
 if TYPE_CHECKING:
     from genplug.config import TrainConfig
@@ -89,6 +89,15 @@ class Run:
         """Return this run with its stages in a folder and dependent on `key`."""
         joined = f"{self.scope}/{scope}" if self.scope else scope
         return dataclasses.replace(self, scope=joined, key={"outer": self.key, **key})
+
+    def shared(self, name: str, key: Mapping[str, Any]) -> Run:
+        """Return this run with stages that all objectives share which ask with an equal key.
+
+        What the values of a sweep, or `apply` and `control`, have in common is then done once. `key` is
+        everything that the work depends on but the run's seed: data, starting weights, options.
+        """
+        place = f"stages/shared/{name}-{digest_of({'seed': self.seed, **key})[:12]}"
+        return dataclasses.replace(self, scope=place, key=key)
 
     def stage(self, name: str, key: Mapping[str, Any], work: Callable[[Path], None]) -> Path:
         """Return the directory of a stage, doing the work only if it is not there (see `stages`)."""

@@ -15,6 +15,14 @@ from typing import Any, ClassVar, Literal
 Modality = Literal["image", "points", "any"]
 Better = Literal["lower", "higher"] | float  # a number is a target: closer to it is better
 
+
+def arrow(better: Better | None) -> str:
+    """Return ↓, ↑ or → with the target; nothing where nobody says what is better."""
+    if better is None:
+        return ""
+    return {"lower": "↓", "higher": "↑"}.get(str(better), f"→ {better}")
+
+
 #: What an evaluator may ask for (`genplug.protocols.EvalInputs` has them).
 INPUTS: Mapping[str, str] = MappingProxyType(
     {

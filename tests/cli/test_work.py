@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from typer.main import get_command
 
+from genplug.specs import arrow
 from genplug_cli.main import app
 from genplug_cli.sample import seed_span
-from genplug_cli.scores import arrow, value_text
+from genplug_cli.scores import value_text
 from genplug_cli.terminal import plain, table
 
 RUN = ("run", "-g", "toy-grey", "-o", "toy-brighter")

@@ -536,3 +536,16 @@ class TestDdim(SamplerSuite):
 class TestStochasticDdim(SamplerSuite):
     name = "ddim"
     options = {"eta": 0.5}
+
+
+class TestEdm2WithAGuide(GeneratorSuite):
+    name = "edm2"
+
+    @pytest.fixture
+    def given(self, tmp_path: Path) -> Mapping[str, Any]:
+        guide = resolve_part("generator", "edm2", {"preset": "edm2.digits", "weights": "none"})
+        return {
+            "preset": "edm2.digits",
+            "guide": as_reference(guide, tmp_path / "guide"),
+            "guidance": 2.0,
+        }

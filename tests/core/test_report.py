@@ -186,6 +186,12 @@ def test_one_block_is_judged_by_its_interval_and_without_one_not_at_all():
     assert (kind, "shows nothing" in text) == ("unknown", True)
 
 
+def test_a_control_is_told_beside_the_floor():
+    found = metrics(score(1.0), score(0.5), score(0.1)) | {"control": {"fd-pixels": score(0.9)}}
+    text = judge_score("fd-pixels", found, find_score(FakeRun(None), "fd-pixels")).text
+    assert text.endswith("(floor 0.1, control 0.9)")
+
+
 @pytest.mark.parametrize(
     ("name", "base", "improved", "kind"),
     [

@@ -108,6 +108,12 @@ def test_what_does_not_depend_on_the_value_is_done_once(swept: Path) -> None:
     }
 
 
+def test_what_the_swept_objective_shares_is_done_once(swept: Path) -> None:
+    """As fake-shrink does with what does not depend on its factor."""
+    assert len(list(swept.glob("stages/shared/nothing-*/done"))) == 1
+    assert not list(swept.glob("stages/2-*"))
+
+
 def test_a_value_gives_what_a_run_of_its_own_gives(swept: Path, tmp_path: Path) -> None:
     alone = resolve(**CHAIN, sets=[*SMALL, *TRAIN, ("objective.2.factor", 0.75)])
     scores = genplug.run(resolved=alone, out=tmp_path / "x").metrics["improved"]

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -215,22 +210,3 @@ def test_what_cannot_be_guided_is_refused_before_any_work() -> None:
             sets=[("objective.guide", "fake-points")],
         )
     assert "cfg" in catalog().names("objective")
-
-
-def test_killed_in_the_fine_tuning_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    sets = SETTINGS | {"objective.train.steps": 150}
-    words = [sys.executable, "-m", "genplug", "run", "-g", "toy", "-o", "cfg", "--dataset", "fractal"]
-    words += [word for k, v in sets.items() for word in ("--set", f"{k}={json.dumps(v)}")]
-    words += ["--out", str(tmp_path / "x"), "--quiet"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    state, deadline = "stages/shared/label-dropped-*/fit.partial/state.pt", time.monotonic() + 120
-    while not list((tmp_path / "x").glob(state)) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert list((tmp_path / "x").glob(state))
-    continued = run_cfg(tmp_path / "x", ["cfg"], objective__train__steps=150)
-    at_once = run_cfg(tmp_path / "y", ["cfg"], objective__train__steps=150)
-    assert continued["improved"] == at_once["improved"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from genplug.specs import Better
+from genplug.specs import arrow
 
 Values = Mapping[str, Any]
 
@@ -24,9 +25,13 @@ def markdown(data: Values) -> str:
 
 def command(data: Values) -> str:
     """Return the command that repeats a recipe."""
-    sets = {"recipe.tiny": "true"} if data["tiny"] else {}
-    sets |= data["options"]
-    return " ".join(["genplug run --recipe", data["recipe"], *(f"--set {k}={v}" for k, v in sets.items())])
+    own = {"recipe.tiny": True} if data["tiny"] else {}
+    sets = [f"--set {key}={_setting(value)}" for key, value in {**own, **data["options"]}.items()]
+    return " ".join(["genplug run --recipe", data["recipe"], *sets])
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value).replace(" ", "")
 
 
 def table_rows(table: Values, data: Values) -> tuple[list[str], list[list[str]]]:
@@ -48,20 +53,14 @@ def cell_text(cell: Values | None) -> str:
     return f"{cell['mean']:.4g} ± {cell['spread']:.2g}"
 
 
-def arrow(better: Better | None) -> str:
-    """Return ↓, ↑ or → with the target."""
-    if better is None:
-        return ""
-    return {"lower": "↓", "higher": "↑"}.get(str(better), f"→ {better}")
-
-
 def reading(data: Values) -> str:
     """Say how the tables are to be read: over how many seeds, on how many samples."""
     count = len(data["seeds"])
     arms = data["arms"].values()
     sizes = ", ".join(dict.fromkeys(f"{arm['blocks']} × {arm['samples']}" for arm in arms))
-    spread = f"Mean ± standard deviation over {count} seeds" if count > 1 else "One seed"
-    return f"{spread}, each a run of its own; {sizes} samples of a model. Floor: real data as if generated."
+    several = f"Mean ± standard deviation over {count} seeds, each a run of its own"
+    spread = several if count > 1 else "One seed"
+    return f"{spread}; {sizes} samples of a model. Floor: real data as if generated."
 
 
 def _source(data: Values) -> str:

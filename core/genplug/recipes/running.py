@@ -1,9 +1,6 @@
 """Doing a recipe: every arm under every seed, then its tables and verdicts.
 
-from genplug.recipes.running import run_recipe
-
-result = run_recipe("ddo-fractal", seeds=1)
-print(result.page)
+`run_recipe("ddo-fractal", sets=[("recipe.seeds", 1)]).page` is the result as Markdown.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from typing import Any
 from accelerate import PartialState
 
 from genplug import pipeline
-from genplug.errors import RunDirectoryError
+from genplug.errors import GenplugError, RunDirectoryError
 from genplug.log import Log, Silent
 from genplug.parts import Resolved
 from genplug.paths import RUN_FILE
@@ -81,7 +78,10 @@ class _Work:
         self.log.info(f"seed {seed}, arm {arm.name}")
         resolved = resolve_arm(self.asked, arm, seed, self.out)
         place = directory_of(self.out, seed, arm.name)
-        return pipeline.run(resolved=resolved, out=place, force=self.force, log=self.log).metrics
+        try:
+            return pipeline.run(resolved=resolved, out=place, force=self.force, log=self.log).metrics
+        except GenplugError as error:
+            raise type(error)(f"seed {seed}, arm {arm.name!r}: {error}") from error
 
 
 def default_directory(asked: Order) -> Path:
@@ -117,7 +117,7 @@ def result_of(
         "minutes": form.minutes,
         "seeds": list(range(asked.seeds)),
         "tiny": asked.tiny,
-        "options": dict(asked.options),
+        "options": {key: value for key, value in asked.options if not key.startswith("runtime.")},
         "version": metadata.version("genplug"),
         "arms": {name: _arm_facts(name, resolved, metrics) for name, resolved in planned.items()},
         "scores": {name: _score_facts(name, metrics, planned) for name in dict.fromkeys(named)},

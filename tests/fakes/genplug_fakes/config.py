@@ -1,7 +1,8 @@
-"""Options of the fakes. `build` imports `genplug_fakes.parts`, which imports torch."""
+"""Options of the fakes. `build` imports the modules beside this one, which import torch."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -9,10 +10,8 @@ from pydantic import Field
 from genplug.config import Component, Config, GeneratorConfig, Needs, SamplerRef
 
 
-def _part(name: str, *args: Any) -> Any:
-    import genplug_fakes.parts as parts
-
-    return getattr(parts, name)(*args)
+def _part(name: str, *args: Any, of: str = "parts") -> Any:
+    return getattr(import_module(f"genplug_fakes.{of}"), name)(*args)
 
 
 class PointsConfig(GeneratorConfig):
@@ -101,7 +100,7 @@ class ShiftConfig(Config):
     by: int = Field(1, ge=-255, le=255, description="added to every value")
 
     def build(self, run: Any) -> Any:
-        return _part("Shift", self.by)
+        return _part("Shift", self.by, of="objectives")
 
 
 class ShrinkConfig(Config):
@@ -110,7 +109,7 @@ class ShrinkConfig(Config):
     factor: float = Field(0.9, ge=0, le=1, description="of the denoised x")
 
     def build(self, run: Any) -> Any:
-        return _part("Shrink", self.factor)
+        return _part("Shrink", self.factor, of="objectives")
 
 
 class ContrastConfig(Config):
@@ -120,14 +119,14 @@ class ContrastConfig(Config):
     scale: float = Field(1.5, allow_inf_nan=False, description="1 is none")
 
     def build(self, run: Any) -> Any:
-        return _part("Contrast", self.guide, self.scale)
+        return _part("Contrast", self.guide, self.scale, of="objectives")
 
 
 class ReconditionConfig(Config):
     """No options."""
 
     def build(self, run: Any) -> Any:
-        return _part("Recondition")
+        return _part("Recondition", of="objectives")
 
 
 class RingsConfig(Config):
@@ -150,7 +149,7 @@ class MeanConfig(Config):
     """No options."""
 
     def build(self, run: Any) -> Any:
-        return _part("Mean")
+        return _part("Mean", of="judges")
 
 
 class LinearConfig(Config):
@@ -160,18 +159,18 @@ class LinearConfig(Config):
     nonlinearity: Literal["none", "tanh"] = Field("none", description="what follows the map")
 
     def build(self, run: Any) -> Any:
-        return _part("Linear", self, run.device)
+        return _part("Linear", self, run.device, of="judges")
 
 
 class GapConfig(Config):
     """No options."""
 
     def build(self, run: Any) -> Any:
-        return _part("Gap")
+        return _part("Gap", of="judges")
 
 
 class CostConfig(Config):
     """No options."""
 
     def build(self, run: Any) -> Any:
-        return _part("Cost")
+        return _part("Cost", of="judges")

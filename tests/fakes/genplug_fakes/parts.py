@@ -1,9 +1,8 @@
-"""What the fakes' configurations build."""
+"""The generators and data sets of the fakes."""
 
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from genplug import Condition, DenoiserGenerator, NoiseSource, NoiseSpec, Score
-from genplug.checkpoints import digest, load_strict
+from genplug import Condition, DenoiserGenerator, NoiseSource, NoiseSpec
+from genplug.checkpoints import load_strict
 from genplug.denoiser import IdentityCodec, Labels
-from genplug.errors import WeightsError
 from genplug.readers import open_path
 from genplug.samplesets import ArraySet
-from genplug.stages import write_json
 
 CLASSES = 2
 NOISE = NoiseSpec(log_mean=-1.2, log_std=1.2)
@@ -243,167 +240,6 @@ class Text(Stateless):
         return levels[:, None, None, None].expand(-1, 1, 4, 4).clone()
 
 
-@dataclass
-class Shifted:
-    """Any generator with its samples moved: a wrapper, so it works for black boxes."""
-
-    inner: object
-    by: int
-
-    @property
-    def provides(self):
-        return self.inner.provides - {"denoiser", "likelihood", "trainable"}
-
-    @property
-    def modality(self):
-        return self.inner.modality
-
-    @property
-    def size(self):
-        return self.inner.size
-
-    def conditions(self, seeds_N, policy="balanced"):
-        return self.inner.conditions(seeds_N, policy)
-
-    def sample(self, seeds_N, cond=None):
-        samples = self.inner.sample(seeds_N, cond)
-        moved = samples.float() + self.by
-        return moved.clamp(0, 255).to(torch.uint8) if samples.dtype == torch.uint8 else moved
-
-    def state_dict(self):
-        return self.inner.state_dict()
-
-    def load_state_dict(self, state):
-        self.inner.load_state_dict(state)
-
-
-class Remade:
-    """Objectives without weights of their own: restoring is applying again."""
-
-    def save(self, generator, directory):
-        write_json(directory / "objective.json", {"name": type(self).__name__})
-
-    def restore(self, base, directory, run):
-        return self.apply(base, run)
-
-
-class Shift(Remade):
-    def __init__(self, by):
-        self.by = by
-
-    def apply(self, generator, run):
-        return Shifted(generator, self.by)
-
-
-TRAINING = {"trainable", "feature-trainable", "null-label"}
-
-
-@dataclass(frozen=True)
-class Guided:
-    """A denoiser changed by a function of (D, x, sigma, cond); not trainable."""
-
-    inner: object
-    change: object
-
-    @property
-    def provides(self):
-        return self.inner.provides - TRAINING
-
-    @property
-    def x_shape(self):
-        return self.inner.x_shape
-
-    @property
-    def noise(self):
-        return self.inner.noise
-
-    @property
-    def device(self):
-        return self.inner.device
-
-    def denoise(self, x, sigma_N, cond):
-        return self.change(self.inner, x, sigma_N, cond)
-
-
-@dataclass(frozen=True)
-class Factor:
-    value: float
-
-    def __call__(self, inner, x, sigma_N, cond):
-        return self.value * inner.denoise(x, sigma_N, cond)
-
-
-class Shrink:
-    """Its control is the same denoiser, not pulled."""
-
-    def __init__(self, factor):
-        self.factor = factor
-
-    def apply(self, generator, run):
-        return generator.replace(denoiser=Guided(generator.denoiser, Factor(self.factor)))
-
-    def control(self, generator, run):
-        return generator.replace(denoiser=Guided(generator.denoiser, Factor(1.0)))
-
-    def save(self, generator, directory):
-        write_json(directory / "objective.json", {"factor": generator.denoiser.change.value})
-
-    def restore(self, base, directory, run):
-        factor = json.loads((directory / "objective.json").read_text())["factor"]
-        return base.replace(denoiser=Guided(base.denoiser, Factor(factor)))
-
-
-@dataclass(frozen=True)
-class Contrasted(Guided):
-    """`change` is the guide."""
-
-    guidance: float = 1.0
-
-    @property
-    def provides(self):
-        return super().provides | {"guided"}
-
-    def with_guidance(self, scale):
-        return replace(self, guidance=scale)
-
-    def denoise(self, x, sigma_N, cond):
-        ours, theirs = (one.denoise(x, sigma_N, cond) for one in (self.inner, self.change))
-        return torch.lerp(theirs, ours, self.guidance)
-
-
-class Contrast(Remade):
-    def __init__(self, guide, scale):
-        self.guide, self.scale = guide, scale
-
-    def apply(self, generator, run):
-        guide = run.generator(self.guide)
-        return generator.replace(denoiser=Contrasted(generator.denoiser, guide, self.scale))
-
-
-class FeaturesBySeed:
-    """Conditions of the reconditioned generator: one-hot features drawn by seed."""
-
-    def __call__(self, seeds_N, policy="balanced"):
-        return Condition(features_ND=F.one_hot(seeds_N % CLASSES, CLASSES).float())
-
-
-@dataclass(frozen=True)
-class FromFeatures(Guided):
-    @property
-    def provides(self):
-        return super().provides - {"class-conditional"} | {"feature-conditional"}
-
-
-class Recondition(Remade):
-    def apply(self, generator, run):
-        def change(inner, x, sigma_N, cond):
-            return inner.denoise(x, sigma_N, Condition(labels_N=cond.features_ND.argmax(1)))
-
-        return generator.replace(
-            denoiser=FromFeatures(generator.denoiser, change), conditioning=FeaturesBySeed()
-        )
-
-
 class Rings:
     """Class 0 around (-0.5, 0), class 1 around (0.5, 0)."""
 
@@ -430,63 +266,3 @@ class Tiles:
         ramp = torch.arange(4).expand(4, 4)
         tiles = torch.stack([ramp, ramp.T])[labels] + NoiseSource(seeds).integers(4, (200, 4, 4), "tiles")
         return ArraySet((tiles.clamp(max=3) * 85).to(torch.uint8)[:, None], labels, f"fake-tiles:{name}")
-
-
-class Mean:
-    fingerprint = "fake-mean"
-
-    def preprocess(self, sample):
-        return sample.float()
-
-    def __call__(self, batch):
-        return {"mean": batch.flatten(1).mean(1, keepdim=True)}
-
-
-class Linear:
-    """y = W x of two-dimensional points; published as `w`, 2 x width, known as `fake score` on W = 0."""
-
-    def __init__(self, config, device):
-        self.config = config
-        self.weights = torch.arange(2.0 * config.width, device=device).reshape(-1, 2).cos()
-
-    @property
-    def fingerprint(self):
-        return f"linear:{self.config.nonlinearity}:{digest(self.state_dict())}"
-
-    @property
-    def score_names(self):
-        return {"gap": "fake-gap-score"} if not bool(self.weights.any()) else {}
-
-    def state_dict(self):
-        return {"weight": self.weights}
-
-    def load_state_dict(self, state):
-        if {n: t.shape for n, t in state.items()} != {"weight": self.weights.shape}:
-            raise WeightsError("weights do not fit fake-linear")
-        self.weights = state["weight"]
-
-    def adapt(self, tensors):
-        return {"weight": tensors["w"].T.contiguous()}
-
-    def preprocess(self, sample):
-        return sample
-
-    def __call__(self, batch):
-        y = batch @ self.weights.T
-        y = torch.tanh(y) if self.config.nonlinearity == "tanh" else y
-        return {"features": y, "half": y[:, : max(1, self.config.width // 2)], "squares": y**2}
-
-
-class Gap:
-    def evaluate(self, inputs, run):
-        a = run.features(inputs.samples, inputs.extractor).mean()
-        b = run.features(inputs.held_out, inputs.extractor).mean()
-        value = float((a - b).abs())
-        n, m = len(inputs.samples), len(inputs.held_out)
-        return {"gap": Score(value, value, value, "none", n, m, extractor=inputs.extractor)}
-
-
-class Cost:
-    def evaluate(self, inputs, run):
-        value = float(sum(v.numel() for v in inputs.generator.state_dict().values()))
-        return {"weights": Score(value, value, value, "exact", len(inputs.samples), 0)}

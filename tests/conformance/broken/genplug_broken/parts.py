@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 import torch
-from genplug_fakes.parts import MlpDenoiser, OptionalDenoiser, Remade, Stateless, Tiles, Tokens
+from genplug_fakes.objectives import Remade
+from genplug_fakes.parts import MlpDenoiser, OptionalDenoiser, Stateless, Tiles, Tokens
 
 from genplug import Condition, NoiseSource, Score
 
