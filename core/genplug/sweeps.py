@@ -54,7 +54,7 @@ def text_of(value: Value) -> str:
     """Return a value as models are named after it: 1.0 as 1, what no file can be called as dashes."""
     if isinstance(value, bool):
         return str(value).lower()
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{value:.12g}" if isinstance(value, float) else str(value)
     return "".join(letter if letter.isalnum() or letter in "._+-" else "-" for letter in text)
 
 

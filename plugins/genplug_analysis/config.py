@@ -42,6 +42,9 @@ class OffManifoldConfig(Config):
         0.01, gt=0, le=0.5, description="share of real held-out samples that counts as off the manifold too"
     )
     distance: DistanceRef = Field(Component(name="euclidean"), description="distance to the nearest real one")
+    per_class: int = Field(
+        4, ge=0, le=100_000, description="scores of each class too, where there are at most so many classes"
+    )
 
     def build(self, run: Run) -> OffManifold:
         """Return the evaluator."""
@@ -91,6 +94,9 @@ class WassersteinConfig(Config):
     )
     most: int = Field(20_000, ge=2, description="points of each set and class; of more some are drawn")
     groups: int = Field(20, ge=2, le=1000, description="groups of the jackknife, if there are enough points")
+    per_class: int = Field(
+        4, ge=0, le=100_000, description="scores of each class too, where there are at most so many classes"
+    )
 
     def build(self, run: Run) -> Wasserstein:
         """Return the evaluator."""

@@ -14,13 +14,14 @@ from genplug_analysis.recording import Course
 LEFT, RIGHT, TOP = 48, WIDTH - 12, 44
 REAL, LINE = 2, 3  # of the palette: grey for real points, green for a boundary on the plane
 DASHED = 'stroke-width="1.5" stroke-dasharray="4 3"'
+MOST_NAMES = len(PALETTE) - 1  # in a legend of classes
 GRID = 96  # cells along each coordinate on which a boundary is looked for
 
 
 def class_colour(label: int | None) -> int:
-    """Return the palette's number of a class: real samples keep their grey."""
-    at = label or 0
-    return (at if at < REAL else at + 1) % len(PALETTE)
+    """Return the palette's number of a class: real samples keep their grey; the eighth class begins anew."""
+    others = [at for at in range(len(PALETTE)) if at != REAL]
+    return others[(label or 0) % len(others)]
 
 
 def heading(title: str, note: str) -> list[str]:
@@ -110,8 +111,12 @@ def class_plot(
         parts.append(cloud(points.tolist(), x, y, f"s{class_colour(label)}", 0.7))
     if odds is not None:
         parts.append(strokes(zero_line(odds, x, y), x, y, f"s{LINE}", 'stroke-width="1.5"'))
-    looks = 'stroke-width="5" stroke-linecap="round"'
-    names = [(f"s{class_colour(c)}", looks, f"class {c}") for c in fake if c is not None]
+    looks, labels = 'stroke-width="5" stroke-linecap="round"', [c for c in fake if c is not None]
+    names = [(f"s{class_colour(c)}", looks, f"class {c}") for c in labels]
+    if len(names) > MOST_NAMES:  # more than one tells apart by colour: each class has its number inside
+        centres = {c: fake[c].mean(0).tolist() for c in labels}
+        parts += [text(x(a), y(b) + 4, f"{c}", "middle", "title") for c, (a, b) in centres.items()]
+        names = []
     return svg(f"{title}, {note}", bottom + 24 + 16 * len(names), *parts, legend(bottom + 34, names))
 
 

@@ -50,12 +50,10 @@ class OffManifold:
             raise DataError(f"{self.name} needs the samples that the generator was trained on")
         density = None if self.of_features else known_density(run)
         judged = list(self._judged(inputs, held_out, train, density, run))
-        if len(judged) > 1:
-            scores = self._scores(judged, "", inputs.extractor, run.seed)
-            for one in judged:
-                scores |= self._scores([one], suffix(one.label), inputs.extractor, run.seed)
-            return scores
-        return self._scores(judged, "", inputs.extractor, run.seed)
+        scores = self._scores(judged, "", inputs.extractor, run.seed)
+        for one in judged if 1 < len(judged) <= self.config.per_class else ():
+            scores |= self._scores([one], suffix(one.label), inputs.extractor, run.seed)
+        return scores
 
     def _judged(
         self,

@@ -41,7 +41,7 @@ class Wasserstein:
         sets = (inputs.samples, held_out_of(inputs, "wasserstein"))
         rows = [rows_of(one) for one in sets]
         labels = classes_of(*sets)
-        groups = [None, *labels] if labels != [None] else labels
+        groups = [None, *labels] if 1 < len(labels) <= self.config.per_class else [None]
         scores = {}
         for label in groups:
             fake_ND, real_MD = (r[in_class(one, label)] for r, one in zip(rows, sets, strict=True))

@@ -13,7 +13,6 @@ from genplug.denoiser import DenoiserGenerator, Labels
 from genplug.errors import CapabilityError, DataError
 from genplug.protocols import NoiseSpec
 from genplug.runtime import Run
-from genplug.training import EncodedRows
 from genplug_guidance.classifier import (
     Blueprint,
     ClassPotential,
@@ -25,6 +24,7 @@ from genplug_guidance.classifier_training import (
     Task,
     check_worth,
     class_verdict,
+    data_rows,
     measure,
     sharing,
     split_rows,
@@ -113,15 +113,10 @@ def exact_posterior(data: Any, x_shape: tuple[int, ...], name: str) -> ExactPost
 
 def class_task(run: Run, generator: Any, share: float) -> Task:
     """Return the task of telling the classes of real data apart."""
-    data = run.dataset("train")
-    if data.labels is None:
-        raise DataError(f"a class classifier needs labels; {data.name} has none")
-    shape = tuple(generator.encode(data.read([0]).to(run.device)).shape[1:])
-    if shape != tuple(generator.x_shape):
-        raise DataError(f"{data.name} has x of shape {shape}; the generator works on {generator.x_shape}")
-    train, held_out = split_rows(EncodedRows(data, generator.encode, labelled=True), share, run.seed)
+    rows = data_rows(run, generator, labelled=True)
+    train, held_out = split_rows(rows, share, run.seed)
     assert held_out.labels is not None
     counts_K = torch.bincount(held_out.labels)
-    key = {"data": data.fingerprint, "held_out": share}
+    key = {"data": rows.samples.fingerprint, "held_out": share}
     chance = float(counts_K.max() / counts_K.sum())
     return Task({"real": train}, {"real": held_out}, class_verdict, chance, key)

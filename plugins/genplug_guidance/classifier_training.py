@@ -26,7 +26,7 @@ from genplug.protocols import NoiseSpec
 from genplug.random import NoiseSource
 from genplug.runtime import Run
 from genplug.stages import write_json
-from genplug.training import Network, training_key
+from genplug.training import EncodedRows, Network, training_key
 from genplug_guidance.classifier import Blueprint, real_logit
 from genplug_guidance.gradient_config import ClassifierConfig
 from genplug_guidance.sharing import shared
@@ -121,6 +121,17 @@ def sharing(run: Run, generator: Any, config: ClassifierConfig) -> Run:
         "options": config.model_dump(include=_LEARNT),
     }
     return shared(run, "classifier", key)
+
+
+def data_rows(run: Run, generator: Any, labelled: bool) -> EncodedRows:
+    """Return the run's training data as rows for a classifier, refusing data that do not fit."""
+    data = run.dataset("train")
+    if labelled and data.labels is None:
+        raise DataError(f"the classifier needs labels; {data.name} has none")
+    shape = tuple(generator.encode(data.read([0]).to(run.device)).shape[1:])
+    if shape != tuple(generator.x_shape):
+        raise DataError(f"{data.name} has x of shape {shape}; the generator works on {generator.x_shape}")
+    return EncodedRows(data, generator.encode, labelled)
 
 
 class SomeRows:

@@ -22,12 +22,13 @@ from genplug.protocols import NoiseSpec
 from genplug.pushes import Strength
 from genplug.runtime import Run
 from genplug.samplesets import ArraySet, Quantised
-from genplug.training import EncodedRows, TensorRows, real_rows, training_key
+from genplug.training import TensorRows, training_key
 from genplug_guidance.classifier import Blueprint, Potential, RealPotential
 from genplug_guidance.classifier_training import (
     Measured,
     Task,
     check_worth,
+    data_rows,
     measure,
     real_fake_verdict,
     sharing,
@@ -98,8 +99,7 @@ def _classes(generator: Any) -> int:
 
 def real_fake_task(run: Run, generator: Any, config: RealFakeConfig) -> Task:
     """Return the task of telling real data from the generator's samples."""
-    real = real_rows(run, generator)
-    rows = EncodedRows(real.samples, generator.encode, config.per_class)
+    rows = data_rows(run, generator, config.per_class)
     fake = _pool(run, generator, config, len(rows))
     real_train, real_out = split_rows(rows, config.held_out, run.seed)
     fake_train, fake_out = split_rows(fake, config.held_out, run.seed)

@@ -17,6 +17,7 @@ from genplug.runtime import Run
 from genplug.samplesets import ArraySet
 from genplug_analysis.config import DisplacementConfig, PointsPlotConfig, WassersteinConfig
 from genplug_analysis.displacement import Displacement, binned, scores_of
+from genplug_analysis.drawing import REAL, class_colour, class_plot
 from genplug_analysis.points_plot import PointsPlot, cells, overlap
 from genplug_analysis.wasserstein import Wasserstein, directions, sliced
 
@@ -148,3 +149,11 @@ def _seeded() -> Any:
         seed = 0
 
     return Seeded()
+
+
+def test_many_classes_carry_their_numbers_and_none_is_grey_as_real_points_are() -> None:
+    assert REAL not in {class_colour(label) for label in range(40)}
+    points = {label: torch.full((2, 2), float(label)) for label in range(10)}
+    plot = ElementTree.fromstring(class_plot("ten", points, torch.zeros(3, 2), None))
+    texts = [node.text for node in plot if node.tag.endswith("text")]
+    assert {str(label) for label in range(10)} <= set(texts)

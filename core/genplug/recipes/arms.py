@@ -19,6 +19,7 @@ from genplug.paths import RUN_FILE
 from genplug.recipes.form import Arm, Form, read_form
 from genplug.registry import catalog
 from genplug.resolving import resolve
+from genplug.sweeps import text_of
 
 SHARED = ("run", "runtime", "dataset", "extractor", "evaluator")  # what --set may change for all arms
 
@@ -135,7 +136,7 @@ def judged_name(resolved: Resolved, model: str) -> str:
     option, separator, value = model.partition("=")
     if separator:
         with contextlib.suppress(ValueError):
-            model = f"{option}={float(value):g}"
+            model = f"{option}={text_of(float(value))}"
     judged, step = models(resolved), step_of(resolved, model)
     found = [name for name, own in judged.items() if own == step]
     if not found:

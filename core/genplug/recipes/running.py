@@ -86,7 +86,7 @@ class _Work:
 
 def default_directory(asked: Order) -> Path:
     """Return where a recipe goes that names no place."""
-    return Path("runs") / f"recipe-{asked.name}"
+    return Path("runs") / f"recipe-{asked.name}{'-tiny' * asked.tiny}"
 
 
 def check_place(directory: Path) -> None:
