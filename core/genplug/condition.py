@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -51,6 +52,33 @@ class Condition:
         if self.labels_N is None:
             raise ValueError("only labels can be dropped row by row")
         return Condition(labels_N=torch.where(rows_N.to(self.labels_N.device), -1, self.labels_N))
+
+    def label_rows(self, num_classes: int) -> Tensor | None:
+        """Return class weights, float32 NK: one-hot labels (zeros for label -1), soft weights as they are.
+
+        None where the condition is absent; features and prompts raise ValueError.
+        """
+        if self.is_null:
+            return None
+        if self.weights_NK is not None:
+            return self.weights_NK.to(torch.float32)
+        if self.labels_N is None:
+            raise ValueError("expected labels or class weights as condition")
+        one_hot_NK = F.one_hot(self.labels_N.clamp_min(0), num_classes).to(torch.float32)
+        return one_hot_NK * (self.labels_N >= 0)[:, None]
+
+    def feature_rows(self, width: int) -> Tensor | None:
+        """Return features as f / ||f||, float32 ND, as long as a one-hot row; a zero row stays one.
+
+        None where the condition is absent; anything else, and another width, raises ValueError.
+        """
+        if self.is_null:
+            return None
+        if self.features_ND is None:
+            raise ValueError("expected features as condition")
+        if self.features_ND.shape[1] != width:
+            raise ValueError(f"features are {self.features_ND.shape[1]} wide; the network takes {width}")
+        return F.normalize(self.features_ND.to(torch.float32), dim=1)
 
     def take(self, index: Tensor | slice) -> Condition:
         """Return the rows at an index tensor or slice."""

@@ -151,6 +151,10 @@ def guided(
     """
     strength = Constant(guidance) if isinstance(guidance, (int, float)) else guidance
     if guide is None:
+        if "unconditional" not in generator.provides:
+            raise CapabilityError(
+                "the generator has no trained branch without condition to be guided away from"
+            )
         return pushed(generator, Away(None, strength, unconditioned=True))
     if not isinstance(guide, DenoiserGenerator):
         raise CapabilityError(f"a guide must be a denoiser with a codec, not {type(guide).__name__}")

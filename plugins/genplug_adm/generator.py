@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genplug.condition import Condition
@@ -82,14 +81,8 @@ class AdmDenoiser:
             return None
         if cond is None or cond.is_null:
             return torch.zeros(n, width, device=self.device)
-        if "feature-conditional" in self.provides:
-            return unit_rows(cond, width)
-        if cond.weights_NK is not None:
-            return cond.weights_NK.float()
-        if cond.labels_N is None:
-            raise ValueError("ADM is conditioned on labels or class weights")
-        one_hot_NK = F.one_hot(cond.labels_N.clamp(min=0), width).float()
-        return one_hot_NK * (cond.labels_N >= 0)[:, None]
+        features = "feature-conditional" in self.provides
+        return cond.feature_rows(width) if features else cond.label_rows(width)
 
     def with_unconditional(self) -> AdmDenoiser:
         """Return the same denoiser saying that it was trained without labels too."""
@@ -120,15 +113,6 @@ class AdmDenoiser:
     def clone(self) -> AdmDenoiser:
         """Return a copy with its own weights."""
         return replace(self, module=copy.deepcopy(self.module))
-
-
-def unit_rows(cond: Condition, width: int) -> Tensor:
-    """Return f / ||f||, ND, as long as a one-hot row; a zero row stays one."""
-    if cond.features_ND is None:
-        raise ValueError("this ADM network is conditioned on features")
-    if cond.features_ND.shape[1] != width:
-        raise ValueError(f"features are {cond.features_ND.shape[1]} wide; the network takes {width}")
-    return F.normalize(cond.features_ND.float(), dim=1)
 
 
 def random_network(arguments: Mapping[str, Any], seed: int) -> UNetModel:

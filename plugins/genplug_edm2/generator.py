@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genplug.condition import Condition
@@ -61,17 +60,10 @@ class Edm2Denoiser:
         A row of zeros is no label; None where there is no label at all, which the network takes alike.
         """
         width = self.arguments["label_dim"]
-        if cond is None or cond.is_null or not width:
+        if cond is None or not width:
             return None
-        if "feature-conditional" in self.provides:
-            return unit_rows(cond, width)
-        if cond.labels_N is not None:
-            labelled_N = cond.labels_N >= 0
-            one_hot_NK = F.one_hot(cond.labels_N.clamp_min(0), width).to(torch.float32)
-            return one_hot_NK * labelled_N[:, None]
-        if cond.weights_NK is None:
-            raise ValueError("EDM2 is conditioned on labels or class weights")
-        return cond.weights_NK
+        features = "feature-conditional" in self.provides
+        return cond.feature_rows(width) if features else cond.label_rows(width)
 
     def with_unconditional(self) -> Edm2Denoiser:
         """Return the same denoiser saying that it was trained without labels too."""
@@ -103,15 +95,6 @@ class Edm2Denoiser:
     def clone(self) -> Edm2Denoiser:
         """Return a copy with its own weights."""
         return replace(self, module=copy.deepcopy(self.module))
-
-
-def unit_rows(cond: Condition, width: int) -> Tensor:
-    """Return f / ||f||, ND, which the network multiplies by sqrt(D); a zero row stays one."""
-    if cond.features_ND is None:
-        raise ValueError("this EDM2 network is conditioned on features")
-    if cond.features_ND.shape[1] != width:
-        raise ValueError(f"features are {cond.features_ND.shape[1]} wide; the network takes {width}")
-    return F.normalize(cond.features_ND.to(torch.float32), dim=1)
 
 
 def random_network(arguments: Mapping[str, Any], seed: int) -> Precond:

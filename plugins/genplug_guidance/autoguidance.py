@@ -15,7 +15,6 @@ from genplug.stages import write_json
 from genplug.training import real_rows, training_key, with_weights
 from genplug_ddo.pretrain import pretraining_step
 from genplug_guidance.config import AutoguidanceConfig
-from genplug_guidance.sharing import shared
 from genplug_guidance.strength import strength_of
 from genplug_guidance.two_models import (
     FACTS,
@@ -74,7 +73,7 @@ class Autoguidance:
         train = self.config.train
         key = {**training_key(run, fresh), "train": train.model_dump(), "guide": self.made}
         data = {"real": real_rows(run, fresh)}
-        scope = shared(run, "guide", key)
+        scope = run.shared("guide", key)
         return scope.fit("fit", fresh, pretraining_step, data, train, key={}, dropout=True).last.weights()
 
 

@@ -11,7 +11,6 @@ from genplug.runtime import Run
 from genplug.training import real_rows, training_key, with_weights
 from genplug_ddo.pretrain import pretraining_step
 from genplug_guidance.config import CfgConfig
-from genplug_guidance.sharing import shared
 from genplug_guidance.strength import strength_of
 from genplug_guidance.two_models import WEIGHTS, away_from, guide_weights, named, named_again, save_named
 
@@ -59,7 +58,7 @@ class Cfg:
         share = config.label_dropout
         key = {**training_key(run, generator), "label_dropout": share, "train": config.train.model_dump()}
         step = functools.partial(pretraining_step, null_share=share)
-        scope = shared(run, "label-dropped", key)
+        scope = run.shared("label-dropped", key)
         data = {"real": real_rows(run, generator)}
         fit = scope.fit("fit", generator.clone(), step, data, config.train, key={}, dropout=True)
         return fit.last.weights()

@@ -29,7 +29,6 @@ from genplug.stages import write_json
 from genplug.training import EncodedRows, Network, training_key
 from genplug_guidance.classifier import Blueprint, real_logit
 from genplug_guidance.gradient_config import ClassifierConfig
-from genplug_guidance.sharing import shared
 from genplug_guidance.vp_time import TIME_RANGE, sigma_of_time
 from genplug_metrics.intervals import wilson
 
@@ -120,7 +119,7 @@ def sharing(run: Run, generator: Any, config: ClassifierConfig) -> Run:
         "noise": str(generator.noise),
         "options": config.model_dump(include=_LEARNT),
     }
-    return shared(run, "classifier", key)
+    return run.shared("classifier", key)
 
 
 def data_rows(run: Run, generator: Any, labelled: bool) -> EncodedRows:

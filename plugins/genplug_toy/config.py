@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -29,14 +30,14 @@ class MixtureConfig(Config):
     held_out: int = Field(20_000, ge=1, le=10_000_000, description="held-out points")
 
     @property
+    @abstractmethod
     def dims(self) -> int:
         """Dimensions of a point."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def num_classes(self) -> int:
         """Classes; 0 for data without labels."""
-        raise NotImplementedError
 
 
 class Gaussians1dConfig(MixtureConfig):

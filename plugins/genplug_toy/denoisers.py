@@ -6,11 +6,11 @@ Legend: N points, D dimensions, K classes, C width of the condition.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genplug.condition import Condition
@@ -41,7 +41,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class MlpDenoiser:
+class MlpDenoiser(ABC):
     """What the trainable denoisers of points share: network, condition, copies.
 
     `cond_width` is the number of classes, or the width of features where it provides
@@ -64,28 +64,20 @@ class MlpDenoiser:
         """Where the weights are."""
         return next(self.module.parameters()).device
 
+    @abstractmethod
     def denoise(self, x: Tensor, sigma_N: Tensor, cond: Condition | None) -> Tensor:
         """Return D(x; sigma), ND."""
-        raise NotImplementedError
 
     def vectors(self, cond: Condition | None) -> Tensor | None:
         """Return the condition as the network sees it, NC of norm sqrt(C); no condition is the zero vector.
 
         Labels become one-hot rows, label -1 a zero row.
         """
-        if cond is None or cond.is_null or not self.cond_width:
+        if cond is None or not self.cond_width:
             return None
-        if cond.labels_N is not None:
-            there_N = cond.labels_N >= 0
-            rows_NC: Tensor = F.one_hot(cond.labels_N * there_N, self.cond_width) * there_N[:, None]
-        elif cond.features_ND is not None:
-            rows_NC = F.normalize(cond.features_ND)
-        elif cond.weights_NK is not None:
-            rows_NC = cond.weights_NK
-        else:
-            raise ValueError("a point is conditioned on labels, class weights or features")
-        vectors_NC: Tensor = rows_NC * self.cond_width**0.5
-        return vectors_NC
+        features = "feature-conditional" in self.provides
+        rows_NC = (cond.feature_rows if features else cond.label_rows)(self.cond_width)
+        return None if rows_NC is None else rows_NC * self.cond_width**0.5
 
     def with_module(self, module: nn.Module) -> Self:
         """Return the same denoiser around another module."""
@@ -104,7 +96,7 @@ class MlpDenoiser:
         }
         return replace(self, module=module, cond_width=width, provides=provides)
 
-    def after_step(self) -> None:
+    def after_step(self) -> None:  # noqa: B027 - there is nothing to do, for any of them
         """Do nothing: the weights have no invariants."""
 
     def clone(self) -> Self:

@@ -15,7 +15,6 @@ from genplug.condition import Condition
 from genplug.errors import CapabilityError, NonFiniteError
 from genplug.guided import GuidedDenoiser, guided
 from genplug.pushes import Away, Constant
-from genplug.registry import catalog
 from genplug_guidance.strength import Strength
 
 SIGMAS = torch.tensor([0.05, 0.3, 1.0, 5.0])
@@ -209,4 +208,5 @@ def test_what_cannot_be_guided_is_refused_before_any_work() -> None:
             dataset="fake-rings",
             sets=[("objective.guide", "fake-points")],
         )
-    assert "cfg" in catalog().names("objective")
+    with pytest.raises(CapabilityError, match="no trained branch without condition"):
+        guided(toy(), None, 2.0)
