@@ -75,7 +75,7 @@ class Condition:
         if self.is_null:
             return None
         if self.features_ND is None:
-            raise ValueError("expected features as condition")
+            raise ValueError("this network is conditioned on features")
         if self.features_ND.shape[1] != width:
             raise ValueError(f"features are {self.features_ND.shape[1]} wide; the network takes {width}")
         return F.normalize(self.features_ND.to(torch.float32), dim=1)
