@@ -88,6 +88,8 @@ def _named(value: Any) -> Any:
 _NAMED = BeforeValidator(_named)
 SamplerRef = Annotated[Component, _NAMED, Kind("sampler")]
 DistanceRef = Annotated[Component, _NAMED, Kind("distance")]
+#: A reference to an extractor, NAME[.TAG][:ARGUMENT][@OUTPUT], whose options are in `[extractor.NAME]`.
+ExtractorName = Annotated[str, Kind("extractor")]
 ExtractorRef = Annotated[Component, _NAMED, Kind("extractor")]
 GeneratorRef = Annotated[str, Needs()]
 

@@ -45,7 +45,7 @@ def match(resolved: Resolved) -> None:
     for part in resolved.evaluators:
         if isinstance(part.entry.spec, EvaluatorSpec) and resolved.extractors:
             suited(resolved.catalog, part.entry.spec, [one.reference for one in resolved.extractors])
-    for part in (*resolved.objectives, *resolved.evaluators, *resolved.extractors):
+    for part in (*resolved.objectives, *resolved.evaluators, *resolved.all_extractors):
         check_modality(
             part, resolved.generator.entry.spec.modality, f"generator {resolved.generator.name!r} makes"
         )

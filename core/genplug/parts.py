@@ -71,7 +71,8 @@ class Reference:
 class Resolved:
     """Everything that a run is made of.
 
-    With a sweep, `swept` holds the chain of objectives of each value by its model's name, and
+    `extractors` judge, `objective_extractors` are the others that objectives look through. With a sweep,
+    `swept` holds the chain of objectives of each value by its model's name, and
     `objectives` is the first of them.
     """
 
@@ -81,6 +82,7 @@ class Resolved:
     objectives: tuple[Part, ...]
     dataset: Part
     extractors: tuple[Part, ...]
+    objective_extractors: tuple[Part, ...]
     evaluators: tuple[Part, ...]
     references: tuple[Reference, ...]
     catalog: Catalog = field(repr=False)
@@ -93,11 +95,16 @@ class Resolved:
         """The chains of objectives: one, or one for each value of a sweep."""
         return self.swept or {"": self.objectives}
 
+    @property
+    def all_extractors(self) -> tuple[Part, ...]:
+        """The extractors that judge, and those that objectives name besides."""
+        return (*self.extractors, *self.objective_extractors)
+
     def record(self) -> dict[str, Any]:
         """Return the configuration that replays this run, as written to `run.toml`."""
         objectives = [part.record() for part in self.objectives]
         seconds = [reference.part for reference in self.references]
-        parts = (self.generator, *self.objectives, *seconds, *self.extractors)
+        parts = (self.generator, *self.objectives, *seconds, *self.all_extractors)
         named = [part.preset for part in parts if part.preset]
         return {
             "run": self.run.model_dump(),
@@ -105,7 +112,7 @@ class Resolved:
             "objective": objectives,
             **({"sweep": self.sweep.model_dump()} if self.sweep else {}),
             "dataset": self.dataset.record(),
-            "extractor": {part.head: _sourced(part) for part in self.extractors},
+            "extractor": {part.head: _sourced(part) for part in self.all_extractors},
             "evaluator": {part.name: part.options() for part in self.evaluators},
             "preset": {preset.name: _kept(preset) for preset in named},
         }

@@ -71,7 +71,7 @@ def run(
         log or Silent(),
         resolved.catalog,
         resolved,
-        {part.head: part for part in resolved.extractors},
+        {part.head: part for part in resolved.all_extractors},
     )
     check_data(worker, resolved)
     check_splits(worker, resolved)

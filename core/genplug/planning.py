@@ -27,7 +27,7 @@ def plan(resolved: Resolved) -> dict[str, Any]:
         "dataset": resolved.dataset.record(),
         "samples": _samples(resolved),
         "extractors": [part.reference for part in resolved.extractors],
-        "extractor_weights": {part.reference: _extractor_weights(part) for part in resolved.extractors},
+        "extractor_weights": {part.reference: _extractor_weights(part) for part in resolved.all_extractors},
         "evaluators": [part.name for part in resolved.evaluators],
     }
 

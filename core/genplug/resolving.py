@@ -64,13 +64,16 @@ def resolve(
     settings = run_settings(data, layers, dataset_part.name, {k: list(v) for k, v in chosen.items() if v})
     swept = read_sweep(sweep, layers.section("sweep"))
     chains = _chains(part, objectives, generator_part, swept)
+    asked = [name for chain in chains.values() for one in chain for name in extractor_names(one.config)]
+    besides = [name for name in dict.fromkeys(asked) if name not in settings.extractors]
     resolved = Resolved(
         run=settings,
         runtime=validate(RuntimeSettings, layers.section("runtime"), "runtime", layers.origins),
         generator=generator_part,
         objectives=next(iter(chains.values())),
         dataset=dataset_part,
-        extractors=part.extractors(settings.extractors),
+        extractors=part.extractors(settings.extractors, besides),
+        objective_extractors=part.extractors(besides, settings.extractors),
         evaluators=part.named("evaluator", settings.evaluators),
         references=_all_references(generator_part, chains.values(), installed, data),
         catalog=installed,
@@ -80,6 +83,13 @@ def resolve(
     )
     match(resolved)
     return resolved
+
+
+def extractor_names(config: Config) -> list[str]:
+    """Return the extractors that a configuration names, as options marked `ExtractorName`."""
+    marked = [key for key, info in type(config).model_fields.items() if Kind("extractor") in info.metadata]
+    values = [getattr(config, key) for key in marked]
+    return [value for value in values if isinstance(value, str) and value]
 
 
 def _all_references(
@@ -220,12 +230,16 @@ class Resolver:
             for name in names
         )
 
-    def extractors(self, references: Sequence[str]) -> tuple[Part, ...]:
-        """Resolve extractors; options are in `[extractor.NAME]`, those of one in its own section."""
+    def extractors(self, references: Sequence[str], others: Sequence[str] = ()) -> tuple[Part, ...]:
+        """Resolve extractors; options are in `[extractor.NAME]`, those of one in its own section.
+
+        `others` are used in the run too, so that sections may have their names.
+        """
         sections = self.layers.section("extractor")
         for name in sections:
             self.catalog.get("extractor", parse(name).family)
-        self._check_used("extractor", [name for r in references for name in (parse(r).family, parse(r).head)])
+        used = [parse(reference) for reference in (*references, *others)]
+        self._check_used("extractor", [name for one in used for name in (one.family, one.head)])
         return tuple(self._extractor(reference, sections) for reference in references)
 
     def _extractor(self, reference: str, sections: Mapping[str, Any]) -> Part:

@@ -18,7 +18,7 @@ from genplug.specs import Preset
 def require(resolved: Resolved) -> None:
     """Refuse a run whose weights are missing, before anything heavy is imported."""
     require_of(resolved.generator, resolved.references)
-    require_extractors(resolved.extractors)
+    require_extractors(resolved.all_extractors)
 
 
 def require_extractors(parts: Iterable[Part]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from genplug.config import Config, TrainConfig
+from genplug.config import Config, ExtractorName, TrainConfig
 
 if TYPE_CHECKING:
     from genplug.runtime import Run
@@ -109,7 +109,7 @@ class DdoConfig(Config):
     checkpoints: int = Field(3, ge=1, description="candidates per round, equally spaced")
     select: str = Field("fd", description="score of an installed evaluator that picks round and candidate")
     select_evaluator: str = Field("frechet", description="evaluator that gives the score")
-    select_extractor: str = Field("pixels", description="feature extractor of that score")
+    select_extractor: ExtractorName = Field("pixels", description="feature extractor of that score")
     select_samples: int = Field(
         1000, ge=2, description="samples per selection block, on seeds never reported"
     )

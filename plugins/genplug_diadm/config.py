@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from genplug.config import Component, Config, DistanceRef, Options, TrainConfig
+from genplug.config import Component, Config, DistanceRef, ExtractorName, Options, TrainConfig
 
 if TYPE_CHECKING:
     from genplug.protocols import Evaluator
@@ -37,7 +37,7 @@ class DrawOptions(Options):
 class DiadmConfig(DrawOptions, Config):
     """Feature-conditioned training from scratch (arXiv 2411.16171, section 4)."""
 
-    extractor: str = Field(
+    extractor: ExtractorName = Field(
         "inception-fid",
         min_length=1,
         description="extractor of the features that are the condition, NAME[.TAG][:ARGUMENT][@OUTPUT]",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from genplug.config import Component, Config, DistanceRef, Options, TrainConfig
+from genplug.config import Component, Config, DistanceRef, ExtractorName, Options, TrainConfig
 
 if TYPE_CHECKING:
     from genplug.runtime import Run
@@ -44,7 +44,7 @@ class UnetConfig(Options):
 class FlowConfig(Config):
     """A rectified flow from generated samples to real neighbours (arXiv 2503.10638, section 3)."""
 
-    extractor: str = Field(
+    extractor: ExtractorName = Field(
         "pixels", description="features that rank real neighbours, as dinov2.b-reg@patch-mean, vae, pixels"
     )
     distance: DistanceRef = Field(Component(name="euclidean"), description="distance of these features")

@@ -225,3 +225,18 @@ def test_preset_tag_argument_and_options_reach_the_extractor() -> None:
     )  # fmt: skip
     assert dataclasses.replace(part, label="").reference == "random-inception"
     assert json.dumps(part.options())
+
+
+def test_an_extractor_that_an_objective_names_is_checked_before_any_work() -> None:
+    """Its name, its options and its weights, as those of extractors that judge."""
+    from genplug.resolving import resolve
+    from genplug.weights import require
+
+    asked: dict[str, Any] = {"generator": "edm2", "objectives": ["flow"]}
+    with pytest.raises(GenplugError, match="did you mean 'dinov2'"):
+        resolve(**asked, sets=[("objective.extractor", "dino")])
+    resolved = resolve(**asked, sets=[("objective.extractor", "dinov2.b@patch-mean")])
+    assert [part.reference for part in resolved.objective_extractors] == ["dinov2.b@patch-mean"]
+    with pytest.raises(GenplugError, match="genplug fetch dinov2.b"):
+        require(resolved)
+    assert resolve(**asked).objective_extractors == ()  # pixels judge as well

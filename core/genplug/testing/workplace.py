@@ -86,7 +86,17 @@ def make_run(
     part = Part(Entry(spec, Package("genplug", "")), GivenConfig(data=data))
     nothing: tuple[Part, ...] = ()
     resolved = Resolved(
-        settings, runtime, generator, nothing, part, nothing, nothing, (), run.catalog, registry(run.catalog)
+        settings,
+        runtime,
+        generator,
+        nothing,
+        part,
+        nothing,
+        nothing,
+        nothing,
+        (),
+        run.catalog,
+        registry(run.catalog),
     )
     return dataclasses.replace(run, resolved=resolved)
 
