@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from genplug.checkpoints import load_weights, save_weights
-from genplug.errors import CapabilityError, DataError, UnknownNameError
+from genplug.errors import CapabilityError, DataError, GenplugError, UnknownNameError
 from genplug.extraction import Want, extract
 from genplug.extractors import Reference, parse, spec_of
 from genplug.features import gather
@@ -237,6 +237,6 @@ def test_an_extractor_that_an_objective_names_is_checked_before_any_work() -> No
         resolve(**asked, sets=[("objective.extractor", "dino")])
     resolved = resolve(**asked, sets=[("objective.extractor", "dinov2.b@patch-mean")])
     assert [part.reference for part in resolved.objective_extractors] == ["dinov2.b@patch-mean"]
-    with pytest.raises(GenplugError, match="genplug fetch dinov2.b"):
+    with pytest.raises(GenplugError, match=r"genplug fetch dinov2\.b"):
         require(resolved)
     assert resolve(**asked).objective_extractors == ()  # pixels judge as well
