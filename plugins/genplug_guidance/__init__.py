@@ -1,8 +1,12 @@
 """Guidance: classifier-free, by a classifier, by a worse model, by a discriminator, for realism."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from pathlib import Path
 
-from genplug import EvaluatorSpec, ObjectiveSpec, hookimpl, presets_from, recipes_from
+from genplug import EvaluatorSpec, ObjectiveSpec, Preset, hookimpl, presets_from, recipes_from
+from genplug.specs import Recipe
 
 #: What guidance takes from a generator: a guided one cannot be trained.
 _TRAINING = ("trainable", "feature-trainable", "null-label")
@@ -10,7 +14,7 @@ _TINY_TRAIN = {"steps": 4, "batch_size": 8, "ema_halflife": 2.0}
 
 
 @hookimpl
-def register_objectives():
+def register_objectives() -> list[ObjectiveSpec]:
     return [
         ObjectiveSpec(
             name="cfg",
@@ -74,7 +78,7 @@ def register_objectives():
 
 
 @hookimpl
-def register_evaluators():
+def register_evaluators() -> list[EvaluatorSpec]:
     return [
         EvaluatorSpec(
             name="realism-judges",
@@ -89,10 +93,10 @@ def register_evaluators():
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> Iterable[Recipe]:
     return recipes_from(Path(__file__).with_name("recipes"))
 
 
 @hookimpl
-def register_presets():
+def register_presets() -> Iterable[Preset]:
     return presets_from(Path(__file__).with_name("registry.toml"))
