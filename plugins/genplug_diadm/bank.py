@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from genplug.checkpoints import load_weights, save_weights
-from genplug.errors import CapabilityError, DataError, NonFiniteError
-from genplug.extractors import spec_of
+from genplug.errors import DataError, NonFiniteError
 from genplug.runtime import Run
 
 FEATURES, CENTRE, BASIS = "features", "centre", "basis"
@@ -57,7 +56,6 @@ class Bank:
 
 def make_bank(run: Run, extractor: str, components: int) -> Bank:
     """Return the features of the run's training images, made once and kept as a stage."""
-    check_takes(run, extractor)
     data = run.dataset("train")
     key = {"data": data.fingerprint, "extractor": run.extractor(extractor).fingerprint}
 
@@ -93,14 +91,3 @@ def fitted(feat_ND: Tensor, extractor: str, components: int) -> Bank:
     basis_DC = (basis_DC * largest_C.sign()).float()
     bank = Bank(feat_ND, extractor, centre_D.float(), basis_DC)
     return Bank(bank.projected(feat_ND), extractor, bank.centre_D, bank.basis_DC)
-
-
-def check_takes(run: Run, extractor: str) -> None:
-    """Refuse an extractor of another modality than the run's data, before any work."""
-    spec, data = spec_of(run.catalog, extractor), run.dataset("train")
-    holds = "points" if len(data.shape) == 1 else "image"
-    if spec.modality not in ("any", holds):
-        raise CapabilityError(
-            f"objective.extractor {extractor!r} takes {spec.modality}; {data.name} holds {holds}: "
-            "name another extractor"
-        )

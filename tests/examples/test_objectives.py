@@ -13,6 +13,7 @@ import torch
 import genplug
 from genplug.config import flatten
 from genplug.errors import CapabilityError
+from genplug.loading import light_run
 from genplug.registry import catalog
 from genplug.resolving import resolve
 
@@ -38,10 +39,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: genplug-example\nVersion: 0.1.0\n")
     (info / "entry_points.txt").write_text("[genplug]\nexample = genplug_example\n")
     sys.path[:0] = [str(site), str(EXAMPLE)]
-    catalog.cache_clear()
+    forget()
     yield
     sys.path[:] = [place for place in sys.path if place not in (str(site), str(EXAMPLE))]
+    forget()
+
+
+def forget() -> None:
+    """Forget what is installed, and the run that knows it."""
     catalog.cache_clear()
+    light_run.cache_clear()
 
 
 def asked(objective: str) -> Any:

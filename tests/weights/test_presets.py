@@ -16,7 +16,12 @@ from genplug.specs import Preset
 
 ROOT = Path(__file__).parents[2]
 PRESETS = registry(catalog()).presets
-FITTING = {"ddo.var-imagenet256": "fake-tokens"}
+#: Generators for presets that do not fit `edm2`: likelihoods over tokens, guidance whose scale can be changed.
+FITTING = {
+    "ddo.var-imagenet256": "fake-tokens",
+    "flow.cifar10": "edm2.img64-s-autog-fid",
+    "flow.cifar10-flow": "edm2.img64-s-autog-fid",
+}
 #: What a preset's source does not tell: any value will do for a plan.
 TOLD = {
     "alpha|sweep": ("alpha", 4.0),
@@ -27,6 +32,7 @@ TOLD = {
 TOLD |= {
     f"train.{key}": (f"train.{key}", value) for key, value in (("steps", 10), ("lr", 1e-4), ("warmup", 0.1))
 }
+TOLD["network.features"] = ("network.features", "classifier.pt")
 TOLD["train.batch_size"] = ("train.batch_size", 32)
 
 
