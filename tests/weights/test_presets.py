@@ -16,7 +16,7 @@ from genplug.specs import Preset
 
 ROOT = Path(__file__).parents[2]
 PRESETS = registry(catalog()).presets
-#: Generators for presets that do not fit `edm2`: likelihoods over tokens, guidance whose scale can be changed.
+#: Generators for presets that do not fit `edm2`: likelihoods over tokens, a scale that can be changed.
 FITTING = {
     "ddo.var-imagenet256": "fake-tokens",
     "flow.cifar10": "edm2.img64-s-autog-fid",
