@@ -125,5 +125,6 @@ def load_into(denoiser: Any, state: Mapping[str, Tensor], what: str) -> None:
 
 
 def exact(denoiser: Any) -> Any:
-    exact = getattr(denoiser, "full_precision", None)
-    return exact() if exact is not None else denoiser
+    """Return a denoiser that computes in float32 throughout; itself where it always does."""
+    offered = getattr(denoiser, "full_precision", None)
+    return offered() if offered is not None else denoiser
